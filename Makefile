@@ -1,0 +1,80 @@
+# What can be asked of this tree. A line with two # after its target is listed by `make` alone.
+GO       ?= go
+FUZZTIME ?= 30s
+ROUNDS   ?= 30
+BENCH    ?= .
+ARGS     ?=
+
+GOLANGCI = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+CORE     = ./storage/... ./cluster/... ./hooks/... ./broker/...
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+# Fails when no test has that word in its name: a target that runs nothing must not look green.
+some-tests = @$(GO) test -list $(1) ./... | grep -q '^Test' || { echo "no test is called ...$(1)..." >&2; exit 1; }
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:
+	@echo "usage: make TARGET"; echo
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: build
+build: ## bin/madang, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/madang ./cmd/madang
+
+.PHONY: run
+run: build ## build, then start a node for development: make run ARGS='--set log.level=debug'
+	./bin/madang serve --dev $(ARGS)
+
+.PHONY: test
+test: deps ## all tests but those of a browser
+	$(GO) vet ./...
+	$(GO) test -timeout 15m ./...
+
+.PHONY: race
+race: deps ## the same under the race detector
+	scripts/deps.sh race
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
+
+.PHONY: lint
+lint: ## golangci-lint with .golangci.yml, gofumpt included
+	$(GOLANGCI) run ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target, each for FUZZTIME (30s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: crash
+crash: ## kill and power-cut tests, ROUNDS (30) of each
+	$(call some-tests,Crash)
+	MADANG_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 60m -run Crash ./...
+
+.PHONY: bench
+bench: ## Go benchmarks: make bench BENCH=Apply
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: test-browser
+test-browser: testdata/browser/node_modules/.done ## tests with a real Chromium
+	$(call some-tests,Browser)
+	MADANG_TEST_BROWSER=1 $(GO) test -count=1 -timeout 15m -run Browser ./...
+
+.PHONY: cover
+cover: deps ## coverage of storage, cluster, hooks and broker, by package
+	$(GO) test -timeout 15m -cover $(CORE)
+
+.PHONY: deps
+deps: testdata/mqttjs/node_modules/.done ## install what the tests need (Debian packages, npm modules)
+	scripts/deps.sh test
+
+# npm ci empties node_modules first, so that the mark is there only after a complete install.
+testdata/mqttjs/node_modules/.done: testdata/mqttjs/package-lock.json
+	scripts/deps.sh test
+	cd $(@D)/.. && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+testdata/browser/node_modules/.done: testdata/browser/package-lock.json
+	scripts/deps.sh browser
+	cd $(@D)/.. && npm ci --no-audit --no-fund --loglevel=error
+	touch $@

@@ -1,0 +1,130 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/madang-chat/madang/hooks/calls"
+)
+
+// Paths of the API.
+const (
+	Base        = "/api/v1"
+	OpenAPIPath = "/api/openapi.json"
+)
+
+// Readiness says when a node can answer.
+type Readiness interface {
+	// Ready returns a channel that is closed while the node can answer.
+	Ready() <-chan struct{}
+}
+
+// Config of New. Calls and Ready are needed; a zero elsewhere takes the default named beside it.
+type Config struct {
+	Calls       *calls.Calls
+	Ready       Readiness
+	Address     func(*http.Request) netip.Addr // where a request comes from, for the login back-off; its RemoteAddr
+	AllowOrigin func(origin, host string) bool // whether pages of that origin may call; none but the node's own
+	Version     string                         // in the OpenAPI document; "dev"
+	ReadyWait   time.Duration                  // for a node that is starting; 5 s
+	Timeout     time.Duration                  // of a request; the calls' AckWait and 5 s
+	Logger      *slog.Logger                   // nothing is logged
+}
+
+const defaultReadyWait = 5 * time.Second
+
+// API serves everything below /api. It is safe for concurrent use and holds nothing that must be closed.
+type API struct {
+	cfg     Config
+	log     *slog.Logger
+	mux     *http.ServeMux
+	openAPI []byte
+}
+
+// New returns the handler of /api.
+func New(cfg Config) (*API, error) {
+	setDefault(&cfg.Version, "dev")
+	setDefault(&cfg.ReadyWait, defaultReadyWait)
+	setDefault(&cfg.Timeout, cfg.Calls.AckWait()+5*time.Second)
+	if cfg.Address == nil {
+		cfg.Address = remoteAddr
+	}
+	if cfg.AllowOrigin == nil {
+		cfg.AllowOrigin = func(string, string) bool { return false }
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &API{cfg: cfg, log: cfg.Logger.With("component", "api"), mux: http.NewServeMux()}
+	h := humago.NewWithPrefix(a.mux, Base, humaConfig(cfg.Version))
+	h.UseMiddleware(a.identify)
+	a.registerTokens(h)
+	a.registerRooms(h)
+	a.registerMessages(h)
+	var err error
+	if a.openAPI, err = json.Marshal(finish(h.OpenAPI())); err != nil {
+		return nil, fmt.Errorf("OpenAPI document: %w", err)
+	}
+	a.mux.HandleFunc("GET "+OpenAPIPath, a.serveOpenAPI)
+	a.mux.HandleFunc("GET "+Base+"/health", serveHealth)
+	return a, nil
+}
+
+func humaConfig(version string) huma.Config {
+	c := huma.DefaultConfig("Madang", version)
+	c.Info.Description = "Rooms and messages of a Madang broker. Every refusal is application/problem+json with a code."
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
+	c.CreateHooks = nil // no $schema members: what is answered is what design says
+	c.RejectUnknownQueryParameters = true
+	c.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
+	c.Servers = []*huma.Server{{URL: Base}}
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		bearer: {Type: "http", Scheme: "bearer", Description: "A token of POST /auth/login, POST /auth/guest or auth.jwt."},
+	}
+	return c
+}
+
+// finish removes what huma documents of its own accord and this API never answers.
+func finish(doc *huma.OpenAPI) *huma.OpenAPI {
+	for _, p := range doc.Paths {
+		for _, op := range []*huma.Operation{p.Get, p.Post, p.Patch, p.Delete} {
+			if op != nil {
+				delete(op.Responses, "422") // bad_payload is 400
+			}
+		}
+	}
+	return doc
+}
+
+func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(a.openAPI) // a client that is gone needs no answer
+}
+
+// serveHealth says that this process answers HTTP. Whether the node is ready is for /readyz of the ops listener.
+func serveHealth(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte(`{"status":"ok"}`))
+}
+
+func remoteAddr(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,89 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/madang-chat/madang/hooks/calls"
+)
+
+type roomRequest struct {
+	Room string `path:"room" doc:"the room's id"`
+}
+
+type roomCreateRequest struct {
+	Body calls.RoomCreateInput
+}
+
+type roomSetRequest struct {
+	roomRequest
+	Body roomSettings
+}
+
+// roomSettings are the settings that PATCH changes; what is absent stays as it is.
+type roomSettings struct {
+	Name  *string `json:"name,omitempty" doc:"display name"`
+	Kind  *string `json:"kind,omitempty" doc:"public or private"`
+	Guest *string `json:"guest,omitempty" doc:"none, read or write"`
+}
+
+type roomsRequest struct {
+	Limit int    `query:"limit" doc:"rooms per page, 100 when not given" minimum:"0" maximum:"1000000"`
+	After string `query:"after" doc:"next of the page before"`
+}
+
+func (a *API) registerRooms(h huma.API) {
+	c := a.cfg.Calls
+	tags := []string{"rooms"}
+	huma.Register(h, huma.Operation{
+		OperationID: "room.create", Method: http.MethodPost, Path: "/rooms", Tags: tags,
+		Summary: "Make a room and become its owner", Security: byToken, DefaultStatus: http.StatusCreated,
+		MaxBodyBytes: maxSmallBody, Errors: bodyErrors(http.StatusForbidden, http.StatusConflict),
+	}, func(ctx context.Context, in *roomCreateRequest) (*answer[calls.RoomInfo], error) {
+		return answered(c.RoomCreate(ctx, identityOf(ctx), in.Body))
+	})
+	huma.Register(h, huma.Operation{
+		OperationID: "rooms.list", Method: http.MethodGet, Path: "/rooms", Tags: tags,
+		Summary: "The rooms you are a member of", Security: byToken, Errors: errorsOf(),
+	}, func(ctx context.Context, in *roomsRequest) (*answer[calls.RoomsPage], error) {
+		return answered(c.RoomsList(ctx, identityOf(ctx), calls.RoomsListInput{Limit: in.Limit, After: in.After}))
+	})
+	huma.Register(h, huma.Operation{
+		OperationID: "room.get", Method: http.MethodGet, Path: "/rooms/{room}", Tags: tags,
+		Summary: "A room you may read", Security: byToken, Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
+	}, func(ctx context.Context, in *roomRequest) (*answer[calls.RoomInfo], error) {
+		return answered(c.RoomGet(ctx, identityOf(ctx), calls.RoomInput{Room: in.Room}))
+	})
+	huma.Register(h, huma.Operation{
+		OperationID: "room.set", Method: http.MethodPatch, Path: "/rooms/{room}", Tags: tags,
+		Summary: "Change a room's settings, as an owner", Security: byToken, MaxBodyBytes: maxSmallBody,
+		Errors: bodyErrors(http.StatusForbidden, http.StatusNotFound, http.StatusConflict),
+	}, func(ctx context.Context, in *roomSetRequest) (*answer[calls.RoomInfo], error) {
+		return answered(c.RoomSet(ctx, identityOf(ctx), calls.RoomSetInput{
+			Room: in.Room, Name: in.Body.Name, Kind: in.Body.Kind, Guest: in.Body.Guest,
+		}))
+	})
+	huma.Register(h, huma.Operation{
+		OperationID: "room.delete", Method: http.MethodDelete, Path: "/rooms/{room}", Tags: tags,
+		Summary: "End a room, as an owner", Security: byToken,
+		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
+	}, func(ctx context.Context, in *roomRequest) (*answer[calls.RoomDeleted], error) {
+		return answered(c.RoomDelete(ctx, identityOf(ctx), calls.RoomInput{Room: in.Room}))
+	})
+	huma.Register(h, huma.Operation{
+		OperationID: "room.join", Method: http.MethodPost, Path: "/rooms/{room}/join", Tags: tags,
+		Summary: "Become a member of a public room", Security: byToken,
+		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
+	}, func(ctx context.Context, in *roomRequest) (*answer[calls.Membership], error) {
+		return answered(c.RoomJoin(ctx, identityOf(ctx), calls.RoomInput{Room: in.Room}))
+	})
+	huma.Register(h, huma.Operation{
+		OperationID: "room.leave", Method: http.MethodPost, Path: "/rooms/{room}/leave", Tags: tags,
+		Summary: "End your membership", Security: byToken,
+		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
+	}, func(ctx context.Context, in *roomRequest) (*answer[calls.Membership], error) {
+		return answered(c.RoomLeave(ctx, identityOf(ctx), calls.RoomInput{Room: in.Room}))
+	})
+}

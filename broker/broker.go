@@ -1,0 +1,225 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/madang-chat/madang/broker/transport"
+	"github.com/madang-chat/madang/internal/clock"
+	"github.com/madang-chat/madang/storage"
+)
+
+// Broker serves MQTT connections over the state of one node.
+type Broker struct {
+	cfg Config
+	log *slog.Logger
+
+	ctx     context.Context // ends with Stop
+	cancel  context.CancelFunc
+	running sync.WaitGroup // workers, dispatcher, catch-up, places
+
+	workers []*worker
+	pages   chan func() // work of the catch-up goroutines
+	names   atomic.Uint64
+	coarse  atomic.Int64 // ms; moved by the ticker, so that readers need no clock
+	queued  atomic.Int64 // bytes waiting for sockets, about
+	stats   stats
+	live    liveValues
+	ownedBy maphash.Seed
+
+	mu       sync.Mutex
+	sessions map[storage.SessionID]*client // the one live connection of each device; guests are not in it
+	clients  map[*client]struct{}          // all live connections
+	stopping bool
+}
+
+// catchUpReaders is how many goroutines read for cursors that are behind: enough to keep a disk busy, few enough to leave
+// the processors to delivery.
+const catchUpReaders = 2
+
+const (
+	coarseTick = 250 * time.Millisecond
+	placesTick = 5 * time.Second // rules.md 4: the common place of a node's sessions
+)
+
+// New makes a broker. Start runs it.
+func New(cfg Config) *Broker {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = runtime.GOMAXPROCS(0)
+	}
+	b := &Broker{
+		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{},
+		pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.coarse.Store(clock.UnixMilli())
+	b.live.values = map[storage.RoomKey]map[liveKey]liveValue{}
+	for range cfg.Workers {
+		b.workers = append(b.workers, newWorker(b))
+	}
+	return b
+}
+
+// Start runs the broker's goroutines. Connections may be served from here on.
+func (b *Broker) Start() {
+	for _, w := range b.workers {
+		b.running.Go(w.run)
+	}
+	for range catchUpReaders {
+		b.running.Go(b.catchUp)
+	}
+	watch := b.cfg.Store.Watch()
+	b.running.Go(func() { b.dispatch(watch) })
+	b.running.Go(b.tick)
+	b.running.Go(b.keepPlaces)
+}
+
+// now returns the time in ms, at most coarseTick old.
+func (b *Broker) now() int64 { return b.coarse.Load() }
+
+func (b *Broker) tick() {
+	t := time.NewTicker(coarseTick)
+	defer t.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-t.C:
+		}
+		b.coarse.Store(clock.UnixMilli())
+		if n%int(time.Second/coarseTick) == 0 {
+			for _, w := range b.workers {
+				w.post(w.inspect)
+			}
+			b.live.expire(b.now())
+		}
+	}
+}
+
+// catchUp runs reads that may touch the disk, so that no worker waits for it.
+func (b *Broker) catchUp() {
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case f := <-b.pages:
+			f()
+		}
+	}
+}
+
+// read hands work to the catch-up goroutines; it is dropped when the broker stops.
+func (b *Broker) read(f func()) {
+	select {
+	case b.pages <- f:
+	default:
+		b.running.Go(func() { // the queue is full: wait outside the worker
+			select {
+			case b.pages <- f:
+			case <-b.ctx.Done():
+			}
+		})
+	}
+}
+
+// dispatch tells workers and sessions what Apply changed. Access goes first: who lost it gets nothing more.
+func (b *Broker) dispatch(watch *storage.Watcher) {
+	defer watch.Close()
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-watch.Wake():
+		}
+		ch := watch.Take()
+		for _, t := range ch.Taken {
+			b.fence(t)
+		}
+		for _, w := range b.workers {
+			w.changed(&ch)
+		}
+	}
+}
+
+// Serve runs one connection until it ends. It is what a listener calls.
+func (b *Broker) Serve(conn *transport.Conn) {
+	pr := transport.NewPacketReader(conn)
+	c := b.connect(conn, pr)
+	if c == nil {
+		return
+	}
+	if !b.enter(c) {
+		c.disconnect(reasonShuttingDown)
+		b.finish(c)
+		return
+	}
+	defer b.leave(c)
+	defer b.finish(c) // also after a panic: no ghost stays behind
+	c.read(pr)
+}
+
+func (b *Broker) enter(c *client) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clients[c] = struct{}{}
+	return !b.stopping
+}
+
+func (b *Broker) leave(c *client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.clients, c)
+}
+
+// Connections returns the number of live connections.
+func (b *Broker) Connections() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.clients)
+}
+
+// Stop ends all connections: answers that are known go out, v5 clients get DISCONNECT 0x8B, places are proposed to the
+// log. It returns when nothing of the broker runs, or with ctx's error. Listeners must have been closed before.
+func (b *Broker) Stop(ctx context.Context) error {
+	b.mu.Lock()
+	b.stopping = true
+	all := make([]*client, 0, len(b.clients))
+	for c := range b.clients {
+		all = append(all, c)
+	}
+	b.mu.Unlock()
+	for _, c := range all {
+		c.drainAndDisconnect(ctx, reasonShuttingDown)
+	}
+	var late error
+	for _, c := range all {
+		select {
+		case <-c.finished:
+		case <-ctx.Done():
+			late = errors.New("some connections did not end in time")
+		}
+		if late != nil {
+			break
+		}
+	}
+	b.cancel()
+	b.running.Wait()
+	return late
+}
+
+// workerFor spreads connections over the workers by session, guests in turn.
+func (b *Broker) workerFor(c *client) *worker {
+	if len(b.workers) == 1 {
+		return b.workers[0]
+	}
+	return b.workers[maphash.Comparable(b.ownedBy, c.sid)%uint64(len(b.workers))]
+}

@@ -1,0 +1,132 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/madang-chat/madang/broker/transport"
+	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/storage"
+)
+
+// client is one MQTT connection after its CONNECT was accepted.
+type client struct {
+	b    *Broker
+	conn *transport.Conn
+	w    *worker
+
+	// Fixed at CONNECT.
+	sid         storage.SessionID
+	device      string // client id as the client sent it or as assigned
+	version     byte   // 3 (MQIsdp), 4 or 5
+	stored      bool   // the session outlives the connection
+	epoch       uint64 // of the stored session
+	keepAlive   time.Duration
+	maxPacket   uint32 // the client's Maximum Packet Size, 0 = none
+	problemInfo bool   // the client wants reason strings and user properties in answers
+	will        *will
+
+	ctx      context.Context // ends with the connection
+	cancel   context.CancelFunc
+	finished chan struct{} // closed when nothing of the connection is left
+	running  sync.WaitGroup
+
+	id          atomic.Pointer[auth.Identity] // renewed by auth.renew
+	lastRead    atomic.Int64                  // coarse ms
+	held        atomic.Bool                   // the reader waits for room in acks: silence is ours
+	taken       atomic.Bool                   // a newer connection owns the session
+	filterCount atomic.Int64                  // subscriptions held; moved by the worker
+	reason      atomic.Uint32                 // first reason code given for closing, plus 1
+	normal      atomic.Bool                   // the client said DISCONNECT: no will
+	expiry      atomic.Int64                  // session expiry (s) of a v5 DISCONNECT, -1 = as it was
+
+	acks    acks
+	replies *calls.Replies
+	calling atomic.Int32 // calls that run
+
+	// Shared with the worker through its inbox.
+	queued atomic.Bool // on the worker's dirty list
+	ackMu  sync.Mutex
+	ackIn  []uint16 // packet ids the client acknowledged
+
+	// Owned by the reader.
+	aliases map[uint16]string
+
+	// Owned by the worker.
+	gone     bool
+	touched  bool  // has bytes queued in this round
+	counted  int64 // bytes of its queue in Broker.queued
+	subs     []*sub
+	cursors  map[storage.RoomKey]*cursor
+	behind   []*cursor
+	window   window
+	resuming *storage.Session // until every room of a stored session has its cursor
+	backlog  uint64
+	focus    map[string]bool
+	notices  []problem.Event // refusals that came before the client subscribed to me/error
+	expiring bool            // token_expiring was sent
+	live     map[liveKey]struct{}
+}
+
+// sub is one subscription of a client. Immutable.
+type sub struct {
+	filter  topic.Filter
+	qos     byte
+	id      uint32
+	noLocal bool
+	rap     bool
+	pos     uint64 // where a stored one began
+}
+
+// will is what is to be published when the connection ends without a DISCONNECT.
+type will struct {
+	action hooks.Action
+	delay  uint32 // seconds
+}
+
+func (c *client) identity() auth.Identity { return *c.id.Load() }
+
+// dirty asks the worker to look at the client. Any goroutine.
+func (c *client) dirty() {
+	if !c.queued.Swap(true) {
+		c.w.enqueue(c)
+	}
+}
+
+// acked passes packet ids the client acknowledged to the worker.
+func (c *client) acked(id uint16) {
+	c.ackMu.Lock()
+	c.ackIn = append(c.ackIn, id)
+	c.ackMu.Unlock()
+	c.dirty()
+}
+
+// disconnect ends the connection with a reason; v5 clients are told. Any goroutine, does not wait.
+func (c *client) disconnect(reason byte) {
+	if !c.reason.CompareAndSwap(0, uint32(reason)+1) {
+		return
+	}
+	if c.version == version5 {
+		c.conn.Queue([]byte{typeDisconnect, 2, reason, 0}, false)
+	}
+	c.conn.CloseAfterFlush(disconnectGrace)
+	c.cancel()
+	c.acks.shut()
+}
+
+// disconnectGrace is how long a DISCONNECT packet may take to leave.
+const disconnectGrace = 500 * time.Millisecond
+
+// session returns the reference of commands to the stored session, zero for others.
+func (c *client) sessionEpoch() uint64 {
+	if c.stored {
+		return c.epoch
+	}
+	return 0
+}

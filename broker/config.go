@@ -1,0 +1,73 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/storage"
+)
+
+// Log is the replicated log as the broker sees it.
+type Log interface {
+	// Propose hands a command to the log. done is called once with its result, in the order of the calls, and must not
+	// block; an error means that the outcome will never be known here.
+	Propose(cmd storage.Command, done func(storage.Result, error))
+}
+
+// Authenticator says who a connection is. Its errors are *auth.Refusal.
+type Authenticator interface {
+	Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error)
+	VerifyToken(ctx context.Context, token string) (auth.Identity, error)
+}
+
+// Calls answers rpc methods; own are those of the connection itself. The result is the payload of the answer.
+type Calls interface {
+	Serve(
+		ctx context.Context, id auth.Identity, replies *calls.Replies, own map[string]calls.Method, method string, payload []byte,
+	) []byte
+}
+
+// Limits bound what one connection and the node may take. Zero means no limit where the comment does not say otherwise.
+type Limits struct {
+	Packet            int           // bytes of a control packet; beyond it 0x95 and the connection ends
+	Message           int           // bytes of a payload
+	AckWait           time.Duration // an acknowledgement whose outcome stays unknown this long ends the connection
+	InFlight          int           // unacknowledged publishes of a client (announced as Receive Maximum); at least 1
+	InFlightBytes     int64         // of their payloads
+	Window            int           // unacknowledged deliveries to a client; at least 1
+	ConnectionBytes   int           // queued for a socket before its cursors wait in the log
+	OutboundBytes     int64         // queued for all sockets together; above it cursors wait at once
+	QoS0Lag           uint64        // entries a QoS 0 reader may be behind
+	QoS0LagTime       time.Duration // how long it may be behind
+	Filters           int           // per SUBSCRIBE
+	SessionFilters    int           // per session
+	SessionsPerUser   int
+	SessionExpiry     time.Duration // longest granted
+	RoomsPerUser      int
+	ConnectTimeout    time.Duration // from the first byte to a complete CONNECT
+	KeepAliveMax      time.Duration // longest keep alive of a v5 client
+	Stalled           time.Duration // a socket that takes nothing this long is closed
+	MessagesPerSecond float64       // per connection
+	LiveTTL           time.Duration
+	TypingTTL         time.Duration
+}
+
+// Config is what a Broker is made of.
+type Config struct {
+	Node   string
+	Boot   uint64
+	Store  *storage.Store
+	Log    Log
+	Auth   Authenticator
+	Rules  *hooks.Publishing
+	Calls  Calls
+	Ready  <-chan struct{} // closed when the node may serve
+	Limits Limits
+	Logger *slog.Logger
+
+	Workers int // 0 = one per processor
+}

@@ -1,0 +1,391 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/madang-chat/madang/broker/transport"
+	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/internal/clock"
+	"github.com/madang-chat/madang/storage"
+)
+
+// Reason codes (MQTT 5, 2.4) used for whole connections.
+const (
+	reasonMalformed         = 0x81
+	reasonProtocol          = 0x82
+	reasonImplementation    = 0x83
+	reasonBadVersion        = 0x84
+	reasonBadClientID       = 0x85
+	reasonBadMethod         = 0x8c
+	reasonBusy              = 0x88 // server unavailable
+	reasonShuttingDown      = 0x8b
+	reasonKeepAlive         = 0x8d
+	reasonTakenOver         = 0x8e
+	reasonReceiveMaximum    = 0x93
+	reasonAliasInvalid      = 0x94
+	reasonPacketTooLarge    = 0x95
+	reasonRate              = 0x96
+	reasonQuota             = 0x97
+	reasonTokenExpired      = 0xa0 // maximum connect time
+	topicAliasMaximum       = 16
+	connectPacketLimit      = 64 << 10 // a CONNECT: ids, password and a will
+	takeWait                = 5 * time.Second
+	v3Unavailable           = 3
+	v3BadVersion            = 1
+	v3BadClientID           = 2
+	neverExpires            = math.MaxUint32
+	firstReservedConnackBit = 1
+)
+
+// refusal is a CONNECT that is not accepted.
+type refusal struct {
+	v5, v3 byte
+	why    string
+}
+
+func (r *refusal) Error() string { return r.why }
+
+// connect reads the CONNECT and makes a client of it, or answers why not and returns nil.
+func (b *Broker) connect(conn *transport.Conn, pr *transport.PacketReader) *client {
+	_ = conn.SetReadDeadline(clock.Now().Add(b.cfg.Limits.ConnectTimeout))
+	first, body, err := pr.Next(connectPacketLimit)
+	if err != nil || first&typeMask != typeConnect {
+		b.stats.rejected.Add(1)
+		return nil // not MQTT, or nothing in time: there is nobody to answer
+	}
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect, Remaining: len(body)}}
+	if err := decode(func() error { return pk.ConnectDecode(bytes.Clone(body)) }); err != nil {
+		b.stats.rejected.Add(1)
+		return nil
+	}
+	c, err := b.accept(conn, &pk)
+	if err != nil {
+		b.refuse(conn, pk.ProtocolVersion, err)
+		return nil
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	return c
+}
+
+// decode runs a decoder of the codec, which panics on some malformed packets.
+func decode(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", packets.ErrMalformedPacket, r)
+		}
+	}()
+	return f()
+}
+
+// refuse answers a CONNECT with its reason and closes.
+func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
+	b.stats.rejected.Add(1)
+	r := &refusal{v5: reasonImplementation, v3: v3Unavailable, why: err.Error()}
+	var ar *auth.Refusal
+	var p *problem.Problem
+	switch {
+	case errors.As(err, &r):
+	case errors.As(err, &ar):
+		code := problem.Code(ar.Code)
+		r = &refusal{v5: code.ConnackReason(), v3: code.V3Connack(), why: ar.Title}
+	case errors.As(err, &p):
+		r = &refusal{v5: p.Code.ConnackReason(), v3: p.Code.V3Connack(), why: p.Sentence()}
+	}
+	b.log.Info("connect refused", "addr", conn.RemoteAddr(), "why", r.why)
+	out := packets.Packet{ProtocolVersion: version, FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: r.v3}
+	if version == version5 {
+		out.ReasonCode = r.v5
+		out.Properties.ReasonString = r.why
+	}
+	var buf bytes.Buffer
+	if out.ConnackEncode(&buf) == nil {
+		conn.Queue(buf.Bytes(), false)
+	}
+	conn.CloseAfterFlush(disconnectGrace)
+}
+
+func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, error) {
+	if r := checkConnect(pk); r != nil {
+		return nil, r
+	}
+	if err := b.awaitReady(); err != nil {
+		return nil, err
+	}
+	cp := &pk.Connect
+	ctx, cancel := context.WithTimeout(b.ctx, b.cfg.Limits.ConnectTimeout)
+	defer cancel()
+	id, err := b.cfg.Auth.Authenticate(ctx, auth.Credentials{
+		HasUsername: cp.UsernameFlag, Username: string(cp.Username), HasPassword: cp.PasswordFlag, Password: cp.Password,
+		ClientID: cp.ClientIdentifier, Addr: conn.RemoteAddr().Addr(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := b.newClient(conn, pk, id)
+	if err := b.open(c, pk); err != nil {
+		c.cancel()
+		return nil, err
+	}
+	return c, nil
+}
+
+// checkConnect holds what the codec decoded against the standard.
+func checkConnect(pk *packets.Packet) *refusal {
+	code := pk.ConnectValidate()
+	switch {
+	case code == packets.CodeSuccess:
+	case pk.Connect.WillFlag && len(pk.Connect.WillPayload) == 0 && pk.Connect.WillTopic != "": // allowed: MQTT 5, 3.1.3.4
+	case pk.Connect.PasswordFlag && len(pk.Connect.Password) == 0 && code == packets.ErrProtocolViolationFlagNoPassword:
+	case code.Code == packets.ErrProtocolViolationProtocolVersion.Code && code.Reason == packets.ErrProtocolViolationProtocolVersion.Reason:
+		return &refusal{v5: reasonBadVersion, v3: v3BadVersion, why: "this MQTT version is not spoken here; use 3.1.1 or 5"}
+	default:
+		return &refusal{v5: code.Code, v3: v3BadVersion, why: code.Reason}
+	}
+	if !topic.ValidClientID(pk.Connect.ClientIdentifier) {
+		return &refusal{v5: reasonBadClientID, v3: v3BadClientID, why: "the client id must be UTF-8 of at most 128 bytes without NUL"}
+	}
+	if pk.ProtocolVersion < version5 && pk.Connect.ClientIdentifier == "" && !pk.Connect.Clean {
+		return &refusal{v3: v3BadClientID, why: "a session that is kept needs a client id"}
+	}
+	if pk.Properties.AuthenticationMethod != "" {
+		return &refusal{v5: reasonBadMethod, why: "log in with username and password (a password may be a token); AUTH renews it"}
+	}
+	if pk.Properties.ReceiveMaximum == 0 && pk.ProtocolVersion == version5 {
+		pk.Properties.ReceiveMaximum = math.MaxUint16
+	}
+	return nil
+}
+
+// awaitReady holds a CONNECT until the node may serve, for at most takeWait.
+func (b *Broker) awaitReady() error {
+	select {
+	case <-b.cfg.Ready:
+		return nil
+	default:
+	}
+	t := time.NewTimer(takeWait)
+	defer t.Stop()
+	select {
+	case <-b.cfg.Ready:
+		return nil
+	case <-t.C:
+		return &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the node is not ready; try again in a few seconds"}
+	case <-b.ctx.Done():
+		return &refusal{v5: reasonShuttingDown, v3: v3Unavailable, why: "the node is shutting down"}
+	}
+}
+
+func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Identity) *client {
+	l := &b.cfg.Limits
+	c := &client{
+		b: b, conn: conn, version: pk.ProtocolVersion, device: pk.Connect.ClientIdentifier,
+		finished: make(chan struct{}), problemInfo: true, replies: new(calls.Replies),
+	}
+	c.ctx, c.cancel = context.WithCancel(b.ctx)
+	c.acks.init()
+	c.expiry.Store(-1)
+	c.id.Store(&id)
+	c.lastRead.Store(b.now())
+	if c.device == "" || id.Guest {
+		c.device = "auto-" + strconv.FormatUint(b.names.Add(1), 36) + "-" + strconv.FormatUint(b.cfg.Boot, 36)
+	}
+	c.sid = storage.SessionID{NS: id.Namespace, User: id.User, Client: c.device}
+	window := l.Window
+	if c.version == version5 {
+		window = min(window, int(pk.Properties.ReceiveMaximum))
+		c.maxPacket = pk.Properties.MaximumPacketSize
+		c.problemInfo = !pk.Properties.RequestProblemInfoFlag || pk.Properties.RequestProblemInfo == 1
+		for _, p := range pk.Properties.User {
+			if p.Key == "backlog" {
+				c.backlog, _ = strconv.ParseUint(p.Val, 10, 32)
+			}
+		}
+	}
+	c.window = newWindow(window)
+	c.keepAlive = time.Duration(pk.Connect.Keepalive) * time.Second
+	if c.version == version5 && l.KeepAliveMax > 0 && (c.keepAlive == 0 || c.keepAlive > l.KeepAliveMax) {
+		c.keepAlive = l.KeepAliveMax
+	}
+	c.w = b.workerFor(c)
+	return c
+}
+
+// open makes c the owner of its session and sends the CONNACK.
+func (b *Broker) open(c *client, pk *packets.Packet) error {
+	id := c.identity()
+	expiry := b.sessionExpiry(pk)
+	c.stored = !id.Guest && pk.Connect.ClientIdentifier != "" && expiry > 0
+	refusedWill := b.prepareWill(c, pk)
+	if !id.Guest {
+		if err := b.own(c); err != nil {
+			return err
+		}
+	}
+	var present bool
+	var sess *storage.Session
+	if !id.Guest {
+		var err error
+		if present, sess, err = b.takeSession(c, pk, expiry); err != nil {
+			b.disown(c)
+			return err
+		}
+	}
+	if refusedWill != nil {
+		c.notices = append(c.notices, problem.Event{Op: problem.OpWill, Topic: pk.Connect.WillTopic, Problem: refusedWill})
+	}
+	c.conn.SetOnWritable(c.dirty)
+	c.conn.Queue(b.connack(c, pk, present, expiry, refusedWill), false)
+	b.stats.connected.Add(1)
+	c.w.post(func() { c.w.adopt(c, sess) })
+	return nil
+}
+
+// sessionExpiry returns the seconds a session is kept after its connection, as granted.
+func (b *Broker) sessionExpiry(pk *packets.Packet) uint32 {
+	limit := uint32(min(int64(b.cfg.Limits.SessionExpiry/time.Second), neverExpires))
+	if limit == 0 {
+		limit = neverExpires
+	}
+	if pk.ProtocolVersion < version5 {
+		if pk.Connect.Clean {
+			return 0
+		}
+		return limit
+	}
+	return min(pk.Properties.SessionExpiryInterval, limit)
+}
+
+func (b *Broker) prepareWill(c *client, pk *packets.Packet) *problem.Problem {
+	if !pk.Connect.WillFlag {
+		return nil
+	}
+	wp := &pk.Connect.WillProperties
+	a, bad := b.cfg.Rules.Decide(&hooks.Publish{
+		From: c.identity(), Device: c.device, Topic: pk.Connect.WillTopic, Payload: pk.Connect.WillPayload,
+		CID: userProperty(wp.User, "cid"), Expiry: wp.MessageExpiryInterval,
+	})
+	if bad == nil && a.Call != nil {
+		bad = problem.New(problem.Unsupported, "A will cannot be a call.")
+	}
+	if bad != nil {
+		return bad
+	}
+	c.will = &will{action: a, delay: wp.WillDelayInterval}
+	return nil
+}
+
+func userProperty(user []packets.UserProperty, name string) string {
+	for _, p := range user {
+		if p.Key == name {
+			return p.Val
+		}
+	}
+	return ""
+}
+
+// takeSession settles what the log must know before the CONNACK: who holds the stored session, or that there is none.
+func (b *Broker) takeSession(c *client, pk *packets.Packet, expiry uint32) (present bool, sess *storage.Session, err error) {
+	if !c.stored {
+		old, err := b.cfg.Store.Session(c.sid)
+		if err != nil || old == nil {
+			return false, nil, err
+		}
+		_, err = b.proposeWait(c.ctx, &storage.Drop{Session: c.sid})
+		return false, nil, err
+	}
+	take := &storage.Take{
+		Session: c.sid, Node: b.cfg.Node, Boot: b.cfg.Boot, Clean: pk.Connect.Clean, Expiry: expiry,
+		MaxSessions: b.cfg.Limits.SessionsPerUser, Backlog: c.backlog,
+	}
+	if c.will != nil && c.will.action.Append != nil {
+		take.Will, take.WillDelay = c.will.action.Append, c.will.delay
+	}
+	r, err := b.proposeWait(c.ctx, take)
+	if err != nil {
+		return false, nil, err
+	}
+	if bad := calls.ProblemOf(r); bad != nil {
+		return false, nil, bad
+	}
+	c.epoch = r.Epoch
+	sess, err = b.cfg.Store.Session(c.sid)
+	if err != nil || sess == nil || sess.Epoch != r.Epoch {
+		return false, nil, errors.Join(err, &refusal{v5: reasonTakenOver, v3: v3Unavailable, why: "the session was taken over meanwhile"})
+	}
+	if c.backlog == 0 {
+		c.backlog = sess.Backlog
+	}
+	return r.Present, sess, nil
+}
+
+// proposeWait proposes a command of a CONNECT and waits for its result as long as a CONNECT may take.
+func (b *Broker) proposeWait(ctx context.Context, cmd storage.Command) (storage.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, takeWait)
+	defer cancel()
+	type answer struct {
+		r   storage.Result
+		err error
+	}
+	got := make(chan answer, 1)
+	b.cfg.Log.Propose(cmd, func(r storage.Result, err error) { got <- answer{r, err} })
+	select {
+	case a := <-got:
+		return a.r, a.err
+	case <-ctx.Done():
+		return storage.Result{}, &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the log does not answer; try again in a few seconds"}
+	}
+}
+
+// connack tells a client what it got and every limit it must know.
+func (b *Broker) connack(c *client, pk *packets.Packet, present bool, expiry uint32, will *problem.Problem) []byte {
+	out := packets.Packet{
+		ProtocolVersion: c.version, FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: present,
+	}
+	if c.version == version5 {
+		l := &b.cfg.Limits
+		p := &out.Properties
+		p.ReceiveMaximum = uint16(min(l.InFlight, math.MaxUint16))
+		p.MaximumPacketSize = uint32(l.Packet)
+		p.TopicAliasMaximum = topicAliasMaximum
+		p.RetainAvailableFlag, p.RetainAvailable = true, 1
+		p.WildcardSubAvailableFlag, p.WildcardSubAvailable = true, 1
+		p.SubIDAvailableFlag, p.SubIDAvailable = true, 1
+		p.SharedSubAvailableFlag, p.SharedSubAvailable = true, 0
+		if c.device != pk.Connect.ClientIdentifier {
+			p.AssignedClientID = c.device
+		}
+		if k := uint16(c.keepAlive / time.Second); k != pk.Connect.Keepalive {
+			p.ServerKeepAliveFlag, p.ServerKeepAlive = true, k
+		}
+		kept := expiry
+		if !c.stored {
+			kept = 0
+		}
+		if kept != pk.Properties.SessionExpiryInterval {
+			p.SessionExpiryIntervalFlag, p.SessionExpiryInterval = true, kept
+		}
+		if c.problemInfo {
+			p.User = append(p.User, packets.UserProperty{Key: "message-limit", Val: strconv.Itoa(l.Message)})
+			if will != nil {
+				p.ReasonString = "the will is not taken: " + will.Sentence()
+			}
+		}
+	}
+	var buf bytes.Buffer
+	if err := out.ConnackEncode(&buf); err != nil {
+		b.log.Error("encode CONNACK", "err", err)
+	}
+	return buf.Bytes()
+}

@@ -1,0 +1,350 @@
+package broker
+
+import (
+	"encoding/binary"
+	"math"
+	"strings"
+
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/storage"
+)
+
+const (
+	pageEntries  = 256
+	pageBytes    = 256 << 10
+	turnEntries  = 32 // entries of one cursor before the next gets its turn
+	sharedBytes  = 4 << 10
+	frameSlots   = 1024
+	frameKinds   = 4 // v3.1.1 and v5, QoS 0 and 1
+	maxJSONBytes = math.MaxInt32
+)
+
+// frameCache holds encodings of entries met lately, one per variant. It is direct-mapped: an entry shared by many
+// cursors is encoded once per worker, and a miss costs one encoding.
+type frameCache struct {
+	slots [frameSlots]struct {
+		entry  *storage.Entry
+		frames [frameKinds]frame
+	}
+}
+
+// frame returns the encoding of e for a protocol version and QoS, without subscription ids.
+func (w *worker) frame(k storage.RoomKey, e *storage.Entry, version, qos byte) *frame {
+	s := &w.frames.slots[e.Pos%frameSlots]
+	if s.entry != e {
+		s.entry = e
+		s.frames = [frameKinds]frame{}
+	}
+	kind := qos
+	if version == version5 {
+		kind += 2
+	}
+	f := &s.frames[kind]
+	if f.bytes == nil {
+		*f = w.encode(nil, k, e, version, qos, false, nil)
+	}
+	return f
+}
+
+func (w *worker) encode(dst []byte, k storage.RoomKey, e *storage.Entry, version, qos byte, dup bool, ids []uint32) frame {
+	p := publish{topic: topic.MsgTopic(k.NS, k.Room, e.Type), payload: e.JSON, qos: qos, dup: dup, ids: ids, text: true}
+	if version == version5 {
+		w.user = entryProperties(w.user[:0], e)
+		p.user = w.user
+		if e.Expiry > 0 {
+			_, now := w.b.cfg.Store.Applied()
+			p.expiry = uint32(max((e.Expiry-now)/1000, 1))
+		}
+	}
+	return p.encode(dst, version)
+}
+
+// sweep hands what is new in a room to every cursor on it.
+func (w *worker) sweep(r *room) {
+	head := w.head(r)
+	if head <= r.swept {
+		return
+	}
+	w.entries, _ = w.b.cfg.Store.Recent(w.entries[:0], r.key, r.swept+1, head, math.MaxInt, maxJSONBytes)
+	r.swept = head
+	for _, cur := range r.cursors {
+		if cur.asleep {
+			cur.next = head + 1
+			continue
+		}
+		if cur.behind {
+			continue // it is served with its client, in its turn
+		}
+		if !w.advance(cur, w.entries, head, math.MaxInt) {
+			w.fallBehind(cur)
+			if w.canTake(cur) {
+				cur.client.dirty() // it waits for a page, not for its socket
+			}
+		}
+	}
+	clear(w.entries)
+}
+
+// advance delivers entries to the cursor up to head, at most budget of them. It reports whether the cursor is live.
+func (w *worker) advance(cur *cursor, entries []*storage.Entry, head uint64, budget int) bool {
+	for n := 0; cur.next <= head; n++ {
+		if n == budget || len(entries) == 0 {
+			return false
+		}
+		i := cur.next - entries[0].Seq // wraps, and so is too large, when cur.next comes before them
+		if i >= uint64(len(entries)) || !w.canTake(cur) {
+			return false
+		}
+		w.deliver(cur, entries[i])
+		cur.next++
+	}
+	return true
+}
+
+// canTake reports whether the client can take an entry of the cursor now.
+func (w *worker) canTake(cur *cursor) bool {
+	c := cur.client
+	if cur.qos > 0 && c.window.full() {
+		return false
+	}
+	limit := w.b.connectionBytes()
+	if c.conn.Queued() < limit {
+		return true
+	}
+	w.flush(c)
+	return c.conn.Queued() < limit
+}
+
+// connectionBytes is what may wait for one socket: less when all of them together hold too much.
+func (b *Broker) connectionBytes() int {
+	l := &b.cfg.Limits
+	if l.OutboundBytes > 0 && b.queued.Load() > l.OutboundBytes {
+		return 1
+	}
+	return l.ConnectionBytes
+}
+
+// deliver sends the entry if a filter of the cursor takes it.
+func (w *worker) deliver(cur *cursor, e *storage.Entry) {
+	c := cur.client
+	qos := cur.qos
+	var ids []uint32
+	if !cur.plain {
+		var ok bool
+		if qos, ids, ok = cur.match(e); !ok {
+			return
+		}
+	}
+	if e.Expiry > 0 && cur.behind {
+		if _, now := w.b.cfg.Store.Applied(); e.Expiry <= now {
+			cur.expired++
+			return
+		}
+	}
+	dup := qos > 0 && e.Seq < cur.dupUntil
+	if len(ids) == 0 && !dup && (e.Expiry == 0 || c.version != version5) {
+		w.send(c, w.frame(cur.room.key, e, c.version, qos), cur, e.Seq)
+		return
+	}
+	f := w.encode(nil, cur.room.key, e, c.version, qos, dup, ids)
+	w.send(c, &f, cur, e.Seq)
+}
+
+// match returns what the client's filters make of an entry: the highest QoS, all subscription ids.
+func (cur *cursor) match(e *storage.Entry) (qos byte, ids []uint32, ok bool) {
+	k, c := cur.room.key, cur.client
+	own := e.User == c.sid.User && e.Device == c.device && e.Device != ""
+	for _, s := range cur.filters {
+		if s.noLocal && own || !s.filter.MatchMsg(k.NS, k.Room, e.Type) {
+			continue
+		}
+		ok = true
+		qos = max(qos, s.qos)
+		if s.id != 0 {
+			ids = append(ids, s.id)
+		}
+	}
+	return qos, ids, ok
+}
+
+// send queues a frame; cur is nil for what is no entry. A frame the client said it cannot take is not sent (MQTT 5, 3.1.2.11.4).
+func (w *worker) send(c *client, f *frame, cur *cursor, seq uint64) {
+	if c.maxPacket > 0 && len(f.bytes) > int(c.maxPacket) {
+		return
+	}
+	if f.pid == 0 {
+		c.conn.Queue(f.bytes, len(f.bytes) > sharedBytes)
+	} else {
+		w.scratch = append(w.scratch[:0], f.bytes...)
+		binary.BigEndian.PutUint16(w.scratch[f.pid:], c.window.take(cur, seq))
+		c.conn.Queue(w.scratch, false)
+	}
+	w.b.stats.delivered.Add(1)
+	w.touch(c)
+}
+
+// fallBehind puts the cursor on its client's list, direct rooms and rooms in focus in front.
+func (w *worker) fallBehind(cur *cursor) {
+	if cur.behind || cur.asleep {
+		return
+	}
+	cur.behind, cur.since = true, w.b.now()
+	if cur.from == 0 {
+		cur.from = cur.next
+	}
+	c := cur.client
+	if strings.HasPrefix(cur.room.key.Room, "dm~") || c.focus[cur.room.key.Room] {
+		c.behind = append([]*cursor{cur}, c.behind...)
+		return
+	}
+	c.behind = append(c.behind, cur)
+}
+
+// serve gives a client its answers, then lets its cursors catch up by turns.
+func (w *worker) serve(c *client) {
+	w.answer(c)
+	c.ackMu.Lock()
+	ids := c.ackIn
+	c.ackIn = nil
+	c.ackMu.Unlock()
+	for _, id := range ids {
+		c.window.ack(id)
+	}
+	for progress := true; progress && len(c.behind) > 0; {
+		progress = false
+		for i := 0; i < len(c.behind); {
+			cur := c.behind[i]
+			before := cur.next
+			w.catchUp(cur)
+			if cur.next != before {
+				progress = true
+			}
+			if i < len(c.behind) && c.behind[i] == cur {
+				i++
+			}
+		}
+	}
+	w.touch(c)
+}
+
+// catchUp gives a cursor that is behind its turn.
+func (w *worker) catchUp(cur *cursor) {
+	if cur.fetching || cur.asleep {
+		return
+	}
+	head := w.head(cur.room)
+	w.skip(cur, head)
+	if cur.next > head {
+		w.caughtUp(cur, head)
+		return
+	}
+	if !w.canTake(cur) {
+		return
+	}
+	if len(cur.page) == 0 || cur.next < cur.page[0].Seq || cur.next > cur.page[len(cur.page)-1].Seq {
+		page, ok := w.b.cfg.Store.Recent(cur.page[:0], cur.room.key, cur.next, head, pageEntries, pageBytes)
+		if !ok {
+			w.fetch(cur, head)
+			return
+		}
+		cur.page = page
+	}
+	if w.advance(cur, cur.page, head, turnEntries) {
+		w.caughtUp(cur, head)
+	}
+}
+
+// fetch has a page read from the disk; the cursor goes on when it is there.
+func (w *worker) fetch(cur *cursor, head uint64) {
+	cur.fetching = true
+	k, from := cur.room.key, cur.next
+	w.b.read(func() {
+		page, err := w.b.cfg.Store.Entries(k, from, head, pageEntries, pageBytes)
+		w.post(func() {
+			cur.fetching = false
+			c := cur.client
+			if c.gone || c.cursors[k] != cur {
+				return
+			}
+			if err != nil {
+				w.b.log.Error("read history", "room", k.Room, "from", from, "err", err)
+				c.disconnect(reasonImplementation)
+				return
+			}
+			if cur.next == from {
+				w.turn(cur, page, head)
+			}
+			w.serve(c)
+		})
+	})
+}
+
+// turn takes a page that was read. Entries that retention removed meanwhile are a declared gap.
+func (w *worker) turn(cur *cursor, page []*storage.Entry, head uint64) {
+	first := head + 1
+	if len(page) > 0 {
+		first = page[0].Seq
+	}
+	if first > cur.next {
+		w.jump(cur, first)
+	}
+	cur.page = page
+}
+
+// caughtUp takes a cursor off the list: it is live.
+func (w *worker) caughtUp(cur *cursor, head uint64) {
+	c := cur.client
+	for i, o := range c.behind {
+		if o == cur {
+			c.behind = append(c.behind[:i:i], c.behind[i+1:]...)
+			break
+		}
+	}
+	cur.behind, cur.page, cur.dupUntil = false, nil, 0
+	if cur.announce || cur.from <= head {
+		w.tellSync(cur, head, false, true)
+	}
+	cur.announce, cur.from, cur.expired = false, 0, 0
+}
+
+// skip moves a cursor over what its client does not want: more than its backlog, or, at QoS 0, more lag than a reader
+// without acknowledgements is allowed. Entries asked for by a replay are always given.
+func (w *worker) skip(cur *cursor, head uint64) {
+	c, l := cur.client, &w.b.cfg.Limits
+	if cur.next <= cur.replayTo {
+		return
+	}
+	if c.backlog > 0 && head >= cur.next && head-cur.next >= c.backlog {
+		w.jump(cur, head-c.backlog+1)
+		return
+	}
+	if cur.qos > 0 {
+		return
+	}
+	late := l.QoS0LagTime > 0 && w.b.now()-cur.since > l.QoS0LagTime.Milliseconds()
+	if l.QoS0Lag > 0 && head >= cur.next && head-cur.next >= l.QoS0Lag || late && head > cur.next {
+		w.jump(cur, head+1)
+		cur.since = w.b.now()
+	}
+}
+
+// jump moves a cursor forward and says so.
+func (w *worker) jump(cur *cursor, to uint64) {
+	w.tellSync(cur, to-1, true, false)
+	cur.next, cur.page, cur.from = to, nil, to
+}
+
+// lag returns the lowest entry the client has not acknowledged, 0 when it has all or its place is not kept.
+func (w *worker) lag(cur *cursor) uint64 {
+	if cur.qos == 0 || cur.asleep {
+		return 0
+	}
+	low := cur.client.window.lowest(cur)
+	if low == 0 {
+		low = cur.next
+	}
+	if low > w.head(cur.room) {
+		return 0
+	}
+	return low
+}

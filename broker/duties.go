@@ -1,0 +1,268 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"math"
+	"sort"
+	"time"
+
+	"github.com/madang-chat/madang/storage"
+)
+
+// Leader is what the duties must know of the cluster.
+type Leader interface {
+	IsLeader() bool
+	LeaderChanges() <-chan struct{}
+	LogTime() int64        // ms
+	DestructionHeld() bool // the clock jumped: nothing is expired or removed for a while
+}
+
+// Retention says how much of a room is kept; 0 = that bound does not apply.
+type Retention struct {
+	Age   time.Duration
+	Count uint64
+	Bytes uint64
+}
+
+// Duties is what the leader does for everyone: carrying what rooms' changes mean to users, publishing wills that are due,
+// expiring sessions, retention. Every step is a command that Apply checks again, so two leaders do no harm.
+type Duties struct {
+	Store        *storage.Store
+	Log          Log
+	Leader       Leader
+	Retention    Retention
+	DedupeWindow time.Duration // how long cids are kept at least
+	DedupeKeep   uint64        // and for how many of the newest entries of a room
+	Logger       *slog.Logger
+	Every        time.Duration // between walks over rooms and sessions; 0 = one minute
+}
+
+// TokenSecret is the name of the cluster-wide secret that signs the tokens the broker issues.
+const TokenSecret = "token"
+
+const (
+	outboxBatch   = 256
+	trimBatch     = 10_000 // entries of a room per command
+	defaultEvery  = time.Minute
+	dutiesSecrets = 32 // bytes
+)
+
+// Run does the duties whenever this node leads, until ctx ends.
+func (d *Duties) Run(ctx context.Context) {
+	every := d.Every
+	if every == 0 {
+		every = defaultEvery
+	}
+	watch := d.Store.Watch()
+	defer watch.Close()
+	walk := time.NewTicker(every)
+	defer walk.Stop()
+	wills := time.NewTimer(math.MaxInt64)
+	defer wills.Stop()
+	for {
+		if d.Leader.IsLeader() {
+			d.secrets(ctx)
+			d.followUps(ctx)
+			wills.Reset(d.wills(ctx))
+		}
+		if !d.wait(ctx, watch, walk.C, wills.C) {
+			return
+		}
+	}
+}
+
+// wait returns when there may be something to do; false when ctx ended.
+func (d *Duties) wait(ctx context.Context, watch *storage.Watcher, walk, wills <-chan time.Time) bool {
+	changes := d.Leader.LeaderChanges()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changes:
+			return true
+		case <-wills:
+			return true
+		case <-walk:
+			if d.Leader.IsLeader() && !d.Leader.DestructionHeld() {
+				d.expire(ctx)
+				d.trim(ctx)
+			}
+		case <-watch.Wake():
+			if ch := watch.Take(); ch.Outbox || ch.Wills {
+				return true
+			}
+		}
+	}
+}
+
+// propose waits for the result, so that duties never run ahead of the log. ok is false when it will not come.
+func (d *Duties) propose(ctx context.Context, cmd storage.Command) (r storage.Result, ok bool) {
+	type answer struct {
+		r   storage.Result
+		err error
+	}
+	got := make(chan answer, 1)
+	d.Log.Propose(cmd, func(r storage.Result, err error) { got <- answer{r, err} })
+	select {
+	case a := <-got:
+		return a.r, a.err == nil
+	case <-ctx.Done():
+		return storage.Result{}, false
+	}
+}
+
+func (d *Duties) secrets(ctx context.Context) {
+	if v, err := d.Store.Secret(TokenSecret); err != nil || v != nil {
+		return
+	}
+	v := make([]byte, dutiesSecrets)
+	_, _ = rand.Read(v) // never fails (crypto/rand)
+	d.propose(ctx, &storage.Secret{Name: TokenSecret, Value: v})
+}
+
+func (d *Duties) followUps(ctx context.Context) {
+	for ctx.Err() == nil {
+		items, err := d.Store.Outbox(outboxBatch)
+		if err != nil {
+			d.Logger.Error("read outbox", "err", err)
+			return
+		}
+		if len(items) == 0 {
+			return
+		}
+		for i, it := range items {
+			cmd := &storage.FollowUp{ID: it.ID}
+			if i < len(items)-1 {
+				d.Log.Propose(cmd, ignore) // in order; the last one's result says that all are in
+			} else if _, ok := d.propose(ctx, cmd); !ok {
+				return
+			}
+		}
+	}
+}
+
+// wills publishes the wills that are due and returns how long until the next one is.
+func (d *Duties) wills(ctx context.Context) time.Duration {
+	var due []*storage.Session
+	next := int64(math.MaxInt64)
+	now := d.Leader.LogTime()
+	err := d.Store.Sessions(func(s *storage.Session) bool {
+		switch {
+		case !s.HasWill || s.Connected:
+		case s.WillDue <= now:
+			due = append(due, s)
+		default:
+			next = min(next, s.WillDue)
+		}
+		return true
+	})
+	if err != nil {
+		d.Logger.Error("read wills", "err", err)
+		return time.Minute
+	}
+	for _, s := range due {
+		if r, ok := d.propose(ctx, &storage.FireWill{Session: s.ID, Epoch: s.Epoch}); ok && r.Outcome != storage.Done && r.Outcome != storage.Fenced {
+			d.Logger.Info("will refused", "user", s.ID.User, "device", s.ID.Client, "why", r.Outcome.String(), "detail", r.Detail)
+		}
+	}
+	if next == math.MaxInt64 {
+		return time.Duration(math.MaxInt64)
+	}
+	return max(time.Duration(next-now)*time.Millisecond, 10*time.Millisecond)
+}
+
+func (d *Duties) expire(ctx context.Context) {
+	var gone []*storage.Session
+	now := d.Leader.LogTime()
+	err := d.Store.Sessions(func(s *storage.Session) bool {
+		if !s.Connected && s.Expiry != storage.NeverExpires && s.EndedAt+int64(s.Expiry)*1000 <= now {
+			gone = append(gone, s)
+		}
+		return len(gone) < outboxBatch
+	})
+	if err != nil {
+		d.Logger.Error("read sessions", "err", err)
+		return
+	}
+	for _, s := range gone {
+		if _, ok := d.propose(ctx, &storage.Expire{Session: s.ID, Epoch: s.Epoch}); !ok {
+			return
+		}
+	}
+}
+
+// trim applies retention and forgets cids, room by room.
+func (d *Duties) trim(ctx context.Context) {
+	var rooms []storage.RoomKey
+	err := d.Store.RoomKeys(func(k storage.RoomKey) bool {
+		rooms = append(rooms, k)
+		return true
+	})
+	for _, k := range rooms {
+		if err != nil || ctx.Err() != nil {
+			break
+		}
+		err = d.trimRoom(ctx, k)
+	}
+	if err != nil {
+		d.Logger.Error("apply retention", "err", err)
+	}
+}
+
+func (d *Duties) trimRoom(ctx context.Context, k storage.RoomKey) error {
+	r, err := d.Store.Room(k)
+	if err != nil || r == nil {
+		return err
+	}
+	upto, err := d.excess(k, r.Head)
+	if err != nil {
+		return err
+	}
+	if upto >= r.Head.First {
+		d.propose(ctx, &storage.Trim{
+			Room: k, Upto: upto, MaxAge: d.Retention.Age.Milliseconds(), MaxCount: d.Retention.Count, MaxBytes: d.Retention.Bytes,
+		})
+	}
+	if d.DedupeWindow <= 0 || r.Head.Seq <= d.DedupeKeep {
+		return nil
+	}
+	seq, ts, ok, err := d.Store.OldestCID(k)
+	if err != nil || !ok || seq > r.Head.Seq-d.DedupeKeep || ts >= d.Leader.LogTime()-d.DedupeWindow.Milliseconds() {
+		return err
+	}
+	d.propose(ctx, &storage.Forget{
+		Room: k, Upto: min(r.Head.Seq-d.DedupeKeep, seq+trimBatch), Window: d.DedupeWindow.Milliseconds(), Keep: d.DedupeKeep,
+	})
+	return nil
+}
+
+// excess returns the newest entry that a bound of retention lets go, 0 when there is none. Age, count and bytes all fall
+// with the seq, so it is found by bisection.
+func (d *Duties) excess(k storage.RoomKey, h storage.Head) (uint64, error) {
+	oldest := d.Leader.LogTime() - d.Retention.Age.Milliseconds()
+	var err error
+	n := int(h.Seq + 1 - min(h.First, h.Seq+1))
+	kept := sort.Search(n, func(i int) bool {
+		seq := h.First + uint64(i)
+		if err != nil || d.Retention.Count > 0 && h.Seq-seq >= d.Retention.Count {
+			return false
+		}
+		if d.Retention.Age == 0 && d.Retention.Bytes == 0 {
+			return true
+		}
+		es, readErr := d.Store.Entries(k, seq, seq, 1, 1)
+		if err = readErr; err != nil || len(es) == 0 {
+			return true
+		}
+		e := es[0]
+		old := d.Retention.Age > 0 && e.TS < oldest
+		large := d.Retention.Bytes > 0 && h.Total-e.Total >= d.Retention.Bytes
+		return !old && !large
+	})
+	if err != nil || kept == 0 {
+		return 0, err
+	}
+	return h.First + uint64(kept) - 1, nil
+}

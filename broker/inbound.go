@@ -1,0 +1,296 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/madang-chat/madang/broker/transport"
+	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/storage"
+)
+
+// closing ends a connection with a reason.
+type closing struct{ reason byte }
+
+func (e closing) Error() string { return "connection ends" }
+
+// read takes packets until the connection ends.
+func (c *client) read(pr *transport.PacketReader) {
+	limit := c.b.cfg.Limits.Packet
+	for {
+		first, body, err := pr.Next(limit)
+		if err == nil {
+			c.lastRead.Store(c.b.now())
+			err = c.packet(pr, first, body)
+		}
+		if err == nil {
+			continue
+		}
+		var end closing
+		switch {
+		case errors.As(err, &end):
+			if end.reason != 0 {
+				c.disconnect(end.reason)
+			}
+		case errors.Is(err, transport.ErrTooLarge):
+			c.disconnect(reasonPacketTooLarge)
+		case errors.Is(err, transport.ErrMalformed):
+			c.disconnect(reasonMalformed)
+		case errors.Is(err, io.EOF):
+		}
+		return
+	}
+}
+
+// packet handles one packet; body is valid during the call only.
+func (c *client) packet(_ *transport.PacketReader, first byte, body []byte) error {
+	switch first & typeMask {
+	case typePublish:
+		return c.publish(first, bytes.Clone(body))
+	case typePuback:
+		if len(body) < 2 {
+			return closing{reasonMalformed}
+		}
+		c.acked(binary.BigEndian.Uint16(body))
+		return nil
+	case typePubrel:
+		if len(body) < 2 || first&0x0f != flagsPubrel {
+			return closing{reasonMalformed}
+		}
+		return c.pubrel(binary.BigEndian.Uint16(body))
+	case typePubrec, typePubcomp:
+		return nil // answers to QoS 2 deliveries, which are never sent
+	case typeSubscribe:
+		if first&0x0f != flagsPubrel {
+			return closing{reasonMalformed}
+		}
+		return c.subscribe(bytes.Clone(body))
+	case typeUnsubscribe:
+		if first&0x0f != flagsPubrel {
+			return closing{reasonMalformed}
+		}
+		return c.unsubscribe(bytes.Clone(body))
+	case typePingreq:
+		c.w.post(func() {
+			if !c.gone {
+				c.conn.Queue([]byte{13 << 4, 0}, false)
+				c.w.touch(c)
+			}
+		})
+		return nil
+	case typeDisconnect:
+		return c.goodbye(body)
+	case typeAuth:
+		return c.authPacket(bytes.Clone(body))
+	}
+	return closing{reasonProtocol} // a second CONNECT, or what only servers send
+}
+
+// goodbye handles DISCONNECT: no will, unless v5 asks for it with 0x04.
+func (c *client) goodbye(body []byte) error {
+	c.normal.Store(true)
+	if c.version == version5 && len(body) > 0 {
+		pk := packets.Packet{ProtocolVersion: c.version, FixedHeader: packets.FixedHeader{Type: packets.Disconnect, Remaining: len(body)}}
+		if err := decode(func() error { return pk.DisconnectDecode(bytes.Clone(body)) }); err != nil {
+			c.normal.Store(false)
+			return closing{reasonMalformed}
+		}
+		c.normal.Store(pk.ReasonCode != packets.CodeDisconnectWillMessage.Code)
+		if pk.Properties.SessionExpiryIntervalFlag {
+			if !c.stored && pk.Properties.SessionExpiryInterval > 0 {
+				return closing{reasonProtocol} // MQTT 5, 3.14.2.2.2
+			}
+			limit := int64(c.b.cfg.Limits.SessionExpiry / time.Second)
+			if limit == 0 {
+				limit = neverExpires
+			}
+			c.expiry.Store(min(int64(pk.Properties.SessionExpiryInterval), limit))
+		}
+	}
+	return closing{}
+}
+
+// publish handles PUBLISH. The answer, good or bad, leaves through the ordered queue.
+func (c *client) publish(first byte, body []byte) error {
+	pk := packets.Packet{ProtocolVersion: c.version, FixedHeader: packets.FixedHeader{Type: packets.Publish, Remaining: len(body)}}
+	if err := pk.FixedHeader.Decode(first); err != nil {
+		return closing{reasonMalformed}
+	}
+	if err := decode(func() error { return pk.PublishDecode(body) }); err != nil {
+		return closing{reasonMalformed}
+	}
+	if code := pk.PublishValidate(topicAliasMaximum); code != packets.CodeSuccess {
+		return closing{code.Code}
+	}
+	if err := c.resolveAlias(&pk); err != nil {
+		return err
+	}
+	a := &ack{pid: pk.PacketID, since: c.b.now(), size: int64(len(pk.Payload)), topic: pk.TopicName}
+	switch pk.FixedHeader.Qos {
+	case 1:
+		a.kind = typePuback
+	case 2:
+		a.kind = typePubrec
+		if done, err := c.repeated(a); done || err != nil {
+			return err
+		}
+	}
+	c.b.stats.published.Add(1)
+	if err := c.hold(a); err != nil {
+		return err
+	}
+	c.decide(a, &pk)
+	return nil
+}
+
+// resolveAlias puts the topic an alias stands for in the packet (MQTT 5, 3.3.2.3.4).
+func (c *client) resolveAlias(pk *packets.Packet) error {
+	if !pk.Properties.TopicAliasFlag {
+		return nil
+	}
+	if pk.TopicName == "" {
+		t, ok := c.aliases[pk.Properties.TopicAlias]
+		if !ok {
+			return closing{reasonAliasInvalid}
+		}
+		pk.TopicName = t
+		return nil
+	}
+	if c.aliases == nil {
+		c.aliases = map[uint16]string{}
+	}
+	c.aliases[pk.Properties.TopicAlias] = strings.Clone(pk.TopicName)
+	return nil
+}
+
+// repeated deals with a QoS 2 publish whose id is in use: it is the same message.
+func (c *client) repeated(a *ack) (done bool, err error) {
+	known, repeat := c.acks.again(a.pid)
+	if !known {
+		if c.version == version5 && c.acks.waiting() >= c.b.cfg.Limits.InFlight {
+			return true, closing{reasonReceiveMaximum}
+		}
+		return false, nil
+	}
+	if repeat {
+		a.ready = true
+		if err := c.hold(a); err != nil {
+			return true, err
+		}
+		c.dirty()
+	}
+	return true, nil
+}
+
+// hold gives the answer its place in the queue. A v5 client above its Receive Maximum broke the protocol (0x93); any
+// other waits here until there is room, that is: it is read more slowly.
+func (c *client) hold(a *ack) error {
+	l := &c.b.cfg.Limits
+	if c.version == version5 && a.kind != 0 && c.acks.inFlight() >= l.InFlight {
+		return closing{reasonReceiveMaximum}
+	}
+	if c.acks.full(a.size, l.InFlight, l.InFlightBytes) {
+		c.held.Store(true)
+		defer c.held.Store(false)
+	}
+	if !c.acks.push(a, l.InFlight+1, l.InFlightBytes) {
+		return closing{}
+	}
+	if a.kind == typePubrec && !a.ready {
+		c.acks.expect(a.pid, a)
+	}
+	return nil
+}
+
+// decide applies the rules to a publish and sets its answer in motion.
+func (c *client) decide(a *ack, pk *packets.Packet) {
+	p := hooks.Publish{
+		From: c.identity(), Device: c.device, Topic: pk.TopicName, Payload: pk.Payload, Dup: pk.FixedHeader.Dup,
+		PacketID: pk.PacketID, Epoch: c.sessionEpoch(), Expiry: pk.Properties.MessageExpiryInterval,
+	}
+	if len(pk.Properties.User) > 0 {
+		p.CID = userProperty(pk.Properties.User, "cid")
+	}
+	action, bad := c.b.cfg.Rules.Decide(&p)
+	switch {
+	case bad != nil:
+		c.settle(a, storage.Result{}, bad)
+	case action.Append != nil:
+		a.room, a.cid, a.hash = action.Append.Room.Room, action.Append.CID, action.Append.Hash
+		c.b.cfg.Log.Propose(action.Append, func(r storage.Result, err error) { c.answered(a, r, err) })
+	case action.Live != nil:
+		c.b.publishLive(c, action.Live, true)
+		c.settle(a, storage.Result{}, nil)
+	case action.Call != nil:
+		c.settle(a, storage.Result{}, c.call(action.Call, pk.FixedHeader.Qos, pk.Properties.CorrelationData))
+	}
+}
+
+// answered is the log's answer to a message; it runs on the log's goroutine and does not block.
+func (c *client) answered(a *ack, r storage.Result, err error) {
+	if err != nil || r.Outcome == storage.Fenced {
+		c.acks.settle(a, func(a *ack) { a.fenced = true })
+		c.dirty()
+		return
+	}
+	c.settle(a, r, calls.ProblemOf(r))
+}
+
+func (c *client) settle(a *ack, r storage.Result, bad *problem.Problem) {
+	c.acks.settle(a, func(a *ack) { a.result, a.refusal = r, bad })
+	c.dirty()
+}
+
+// pubrel ends a QoS 2 exchange; PUBCOMP takes its turn among the answers.
+func (c *client) pubrel(pid uint16) error {
+	if pid == 0 {
+		return closing{reasonProtocol}
+	}
+	a := &ack{kind: typePubcomp, pid: pid, ready: true, since: c.b.now()}
+	if !c.acks.release(pid) {
+		a.refusal = unknownPacketID
+	}
+	if !c.acks.push(a, 1<<16, 0) {
+		return closing{}
+	}
+	c.dirty()
+	return nil
+}
+
+// authPacket handles v5 AUTH: method JWT with a new token renews the connection's time (design.md, "Who may").
+func (c *client) authPacket(body []byte) error {
+	if c.version != version5 {
+		return closing{reasonProtocol}
+	}
+	pk := packets.Packet{ProtocolVersion: c.version, FixedHeader: packets.FixedHeader{Type: packets.Auth, Remaining: len(body)}}
+	if err := decode(func() error { return pk.AuthDecode(body) }); err != nil {
+		return closing{reasonMalformed}
+	}
+	if pk.Properties.AuthenticationMethod != "JWT" {
+		return closing{reasonBadMethod}
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.b.cfg.Limits.ConnectTimeout)
+	defer cancel()
+	if bad := c.renew(ctx, string(pk.Properties.AuthenticationData)); bad != nil {
+		c.notify(problem.Event{Op: problem.OpSession, Problem: bad})
+		return closing{bad.Reason()}
+	}
+	out := packets.Packet{ProtocolVersion: version5, FixedHeader: packets.FixedHeader{Type: packets.Auth}}
+	out.Properties.AuthenticationMethod = "JWT"
+	var buf bytes.Buffer
+	if err := out.AuthEncode(&buf); err != nil {
+		return closing{reasonImplementation}
+	}
+	c.conn.Queue(buf.Bytes(), false)
+	c.dirty()
+	return nil
+}

@@ -1,0 +1,187 @@
+package broker
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/storage"
+)
+
+// liveKey names a live value within its room.
+type liveKey struct{ room, name, user string }
+
+type liveValue struct {
+	payload []byte
+	until   int64 // coarse ms
+}
+
+// liveValues keeps the newest live value per room, name and user, for new subscribers. Values are never in the log; they
+// go with their time to live, with their writer, or with the process.
+type liveValues struct {
+	mu     sync.Mutex
+	values map[storage.RoomKey]map[liveKey]liveValue
+}
+
+// livePerUser bounds the values one connection may keep; the newest ones are passed on all the same.
+const livePerUser = 256
+
+func (v *liveValues) put(k storage.RoomKey, lk liveKey, val liveValue) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(val.payload) == 0 {
+		v.remove(k, lk)
+		return
+	}
+	if v.values[k] == nil {
+		v.values[k] = map[liveKey]liveValue{}
+	}
+	v.values[k][lk] = val
+}
+
+// remove is called with the lock held.
+func (v *liveValues) remove(k storage.RoomKey, lk liveKey) {
+	delete(v.values[k], lk)
+	if len(v.values[k]) == 0 {
+		delete(v.values, k)
+	}
+}
+
+func (v *liveValues) expire(now int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for k, room := range v.values {
+		for lk, val := range room {
+			if val.until <= now {
+				v.remove(k, lk)
+			}
+		}
+	}
+}
+
+// in returns the values of a room in a fixed order.
+func (v *liveValues) in(k storage.RoomKey, now int64) []hooks.Live {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var out []hooks.Live
+	for lk, val := range v.values[k] {
+		if val.until > now {
+			out = append(out, hooks.Live{Room: k, Name: lk.name, User: lk.user, Payload: val.payload})
+		}
+	}
+	slices.SortFunc(out, func(a, b hooks.Live) int {
+		if a.Name != b.Name {
+			return compareStrings(a.Name, b.Name)
+		}
+		return compareStrings(a.User, b.User)
+	})
+	return out
+}
+
+func compareStrings(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// publishLive passes a live value on to the readers of its room on this node, at most once.
+func (b *Broker) publishLive(c *client, l *hooks.Live, keep bool) {
+	lk := liveKey{l.Room.Room, l.Name, l.User}
+	ttl := b.cfg.Limits.LiveTTL
+	if l.Name == "typing" {
+		ttl = b.cfg.Limits.TypingTTL
+	}
+	if !keep {
+		ttl = 0
+	}
+	val := liveValue{payload: l.Payload, until: b.now() + ttl.Milliseconds()}
+	c.w.post(func() {
+		if c.gone || !keep {
+			return
+		}
+		if len(l.Payload) == 0 {
+			delete(c.live, lk)
+			return
+		}
+		if c.live == nil {
+			c.live = map[liveKey]struct{}{}
+		}
+		if len(c.live) < livePerUser {
+			c.live[lk] = struct{}{}
+		}
+	})
+	if keep {
+		b.live.put(l.Room, lk, val)
+	}
+	b.spreadLive(l)
+}
+
+func (b *Broker) spreadLive(l *hooks.Live) {
+	b.stats.live.Add(1)
+	for _, w := range b.workers {
+		w.post(func() { w.passLive(l) })
+	}
+}
+
+func (w *worker) passLive(l *hooks.Live) {
+	r := w.rooms[l.Room]
+	if r == nil {
+		return
+	}
+	for _, cur := range r.cursors {
+		c := cur.client
+		if cur.asleep || c.conn.Queued() >= w.b.connectionBytes() {
+			continue // at most once: a full socket misses it
+		}
+		w.sendLive(c, cur.filters, l, false)
+	}
+}
+
+func (w *worker) sendLive(c *client, filters []*sub, l *hooks.Live, retained bool) {
+	p := publish{topic: topic.LiveTopic(l.Room.NS, l.Room.Room, l.Name, l.User), payload: l.Payload, retain: retained}
+	match := false
+	for _, s := range filters {
+		if !s.filter.MatchLive(l.Room.NS, l.Room.Room, l.Name, l.User) || s.noLocal && l.User == c.sid.User {
+			continue
+		}
+		match = true
+		if s.id != 0 && c.version == version5 {
+			p.ids = append(p.ids, s.id)
+		}
+	}
+	if match {
+		f := p.encode(nil, c.version)
+		w.send(c, &f, nil, 0)
+	}
+}
+
+// giveLive sends a new subscription the live values there are, retained.
+func (w *worker) giveLive(c *client, s *sub) {
+	for k, cur := range c.cursors {
+		if cur.asleep || !slices.Contains(cur.filters, s) {
+			continue
+		}
+		for _, l := range w.b.live.in(k, w.b.now()) {
+			w.sendLive(c, []*sub{s}, &l, true)
+		}
+	}
+}
+
+// endLive empties the live values of a connection that ends.
+func (b *Broker) endLive(c *client) {
+	for lk := range c.live {
+		k := storage.RoomKey{NS: c.sid.NS, Room: lk.room}
+		b.live.mu.Lock()
+		_, held := b.live.values[k][lk]
+		b.live.remove(k, lk)
+		b.live.mu.Unlock()
+		if held {
+			b.spreadLive(&hooks.Live{Room: k, Name: lk.name, User: lk.user})
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/madang-chat/madang/storage"
+)
+
+// own makes c the one live connection of its device on this node. An older one is told 0x8E and ends first, so that its
+// last words are in the log before c's first.
+func (b *Broker) own(c *client) error {
+	limit := time.NewTimer(takeWait)
+	defer limit.Stop()
+	for {
+		b.mu.Lock()
+		old := b.sessions[c.sid]
+		if old == nil {
+			b.sessions[c.sid] = c
+			b.mu.Unlock()
+			return nil
+		}
+		b.mu.Unlock()
+		old.taken.Store(true)
+		old.disconnect(reasonTakenOver)
+		select {
+		case <-old.finished:
+		case <-limit.C:
+			return &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the device's other connection has not ended; try again in a few seconds"}
+		case <-b.ctx.Done():
+			return &refusal{v5: reasonShuttingDown, v3: v3Unavailable, why: "the node is shutting down"}
+		}
+	}
+}
+
+func (b *Broker) disown(c *client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sessions[c.sid] == c {
+		delete(b.sessions, c.sid)
+	}
+	close(c.finished)
+}
+
+// fence closes a connection whose session was taken over in the log by somebody else.
+func (b *Broker) fence(t storage.Taken) {
+	b.mu.Lock()
+	c := b.sessions[t.Session]
+	b.mu.Unlock()
+	if c == nil || !c.stored || c.epoch == 0 || t.Epoch != 0 && c.epoch >= t.Epoch {
+		return
+	}
+	c.taken.Store(true)
+	c.disconnect(reasonTakenOver)
+}
+
+// finish ends everything of a connection: cursors, calls, its hold on the session, its will. After it c.finished is closed.
+func (b *Broker) finish(c *client) {
+	c.cancel()
+	c.acks.shut()
+	if c.reason.Load() == 0 {
+		_ = c.conn.Close()
+	}
+	c.running.Wait()
+	left := c.w.detach(c)
+	unfinished := c.acks.drain()
+	if c.stored && !c.fencedElsewhere() {
+		cmd := &storage.Release{
+			Session: c.sid, Epoch: c.epoch, Place: left.pos, Lag: left.lag, Unfinished: unfinished, KeepWill: !c.normal.Load(),
+		}
+		if e := c.expiry.Load(); e >= 0 {
+			v := uint32(e)
+			cmd.Expiry = &v
+		}
+		b.cfg.Log.Propose(cmd, ignore)
+	}
+	if c.will != nil && !c.normal.Load() {
+		b.publishWill(c)
+	}
+	b.endLive(c)
+	b.stats.disconnected.Add(1)
+	if c.identity().Guest {
+		close(c.finished)
+		return
+	}
+	b.disown(c)
+}
+
+// fencedElsewhere reports whether the log says already that another connection holds the session.
+func (c *client) fencedElsewhere() bool {
+	sess, err := c.b.cfg.Store.Session(c.sid)
+	return err == nil && (sess == nil || sess.Epoch != c.epoch)
+}
+
+// ignore takes an answer nobody waits for. What it answers is repeated or checked elsewhere.
+func ignore(storage.Result, error) {}
+
+// publishWill publishes the will of a connection that ended without a DISCONNECT. The will of a stored session is in the
+// log and fired from there; one that is passed on live has nobody to wait for a delay.
+func (b *Broker) publishWill(c *client) {
+	switch a := c.will.action; {
+	case a.Append != nil && !c.stored:
+		b.cfg.Log.Propose(a.Append, ignore)
+	case a.Live != nil:
+		b.publishLive(c, a.Live, false)
+	}
+}
+
+// drainAndDisconnect lets known answers leave, then disconnects.
+func (c *client) drainAndDisconnect(ctx context.Context, reason byte) {
+	c.held.Store(true)
+	c.w.post(func() {
+		if !c.gone {
+			c.w.serve(c)
+		}
+		c.disconnect(reason)
+	})
+	_ = ctx
+}
+
+// keepPlaces commits, every placesTick, the place that all live sessions of the node have reached, and the rooms in which
+// some lag. A node whose sessions and logs stand still commits nothing.
+func (b *Broker) keepPlaces() {
+	t := time.NewTicker(placesTick)
+	defer t.Stop()
+	// The place claimed is that of the tick before: what is in flight for a moment is no lag.
+	previous, claimed := b.cfg.Store.Pos(), uint64(0)
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-t.C:
+		}
+		claimed = b.commitPlaces(previous, claimed)
+		previous = b.cfg.Store.Pos()
+	}
+}
+
+// lagsPerCommand bounds a Places command (rules.md 4).
+const lagsPerCommand = 1000
+
+// commitPlaces proposes the place pos for all live stored sessions and what lags behind it. It returns the place claimed.
+func (b *Broker) commitPlaces(pos, claimed uint64) uint64 {
+	var lags []storage.LagOf
+	stored, blocked := 0, false
+	for _, w := range b.workers {
+		l, n, resuming := w.lags(pos)
+		lags, stored, blocked = append(lags, l...), stored+n, blocked || resuming
+	}
+	if blocked {
+		pos = 0
+	}
+	if stored == 0 || len(lags) == 0 && pos <= claimed {
+		return claimed
+	}
+	for len(lags) > lagsPerCommand {
+		b.cfg.Log.Propose(&storage.Places{Node: b.cfg.Node, Boot: b.cfg.Boot, Lags: lags[:lagsPerCommand]}, ignore)
+		lags = lags[lagsPerCommand:]
+	}
+	b.cfg.Log.Propose(&storage.Places{Node: b.cfg.Node, Boot: b.cfg.Boot, Pos: pos, Lags: lags}, ignore)
+	return max(pos, claimed)
+}

@@ -1,0 +1,199 @@
+package broker
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/storage"
+)
+
+// subscribeRefused is the only code a v3.1.1 SUBACK has for no.
+const subscribeRefused = 0x80
+
+// request is a SUBSCRIBE in the making.
+type request struct {
+	codes   []byte
+	subs    []*sub
+	retain  []byte // Retain Handling, by sub
+	starts  map[string]uint64
+	refused []problem.Event
+	wild    *topic.Replay // replay asked of a filter that covers the joined rooms
+}
+
+// subscribe handles SUBSCRIBE. The SUBACK of a stored session follows the commit; entries follow the SUBACK.
+func (c *client) subscribe(body []byte) error {
+	pk := packets.Packet{ProtocolVersion: c.version, FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Remaining: len(body)}}
+	if err := decode(func() error { return pk.SubscribeDecode(body) }); err != nil {
+		return closing{reasonMalformed}
+	}
+	if code := pk.SubscribeValidate(); code != packets.CodeSuccess && code.Code != packets.ErrProtocolViolationInvalidSharedNoLocal.Code {
+		return closing{code.Code}
+	}
+	r := c.request(&pk)
+	a := &ack{kind: typeSubscribe, pid: pk.PacketID, since: c.b.now()}
+	if !c.acks.push(a, 1<<16, 0) {
+		return closing{}
+	}
+	out := packets.Packet{ProtocolVersion: c.version, PacketID: pk.PacketID, ReasonCodes: r.codes, FixedHeader: packets.FixedHeader{Type: packets.Suback}}
+	if c.version == version5 && c.problemInfo && len(r.refused) > 0 {
+		out.Properties.ReasonString = r.refused[0].Problem.Sentence()
+	}
+	var buf bytes.Buffer
+	if err := out.SubackEncode(&buf); err != nil {
+		return closing{reasonImplementation}
+	}
+	a.raw = buf.Bytes()
+	a.after = func() { c.w.subscribe(c, r) }
+	if !c.stored || len(r.subs) == 0 {
+		c.settle(a, storage.Result{}, nil)
+		return nil
+	}
+	cmd := &storage.Subscribe{Session: c.sid, Epoch: c.epoch}
+	for _, s := range r.subs {
+		cmd.Add = append(cmd.Add, storage.Subscription{Filter: s.filter.Raw, QoS: s.qos, ID: s.id, NoLocal: s.noLocal, RAP: s.rap})
+	}
+	for room, seq := range r.starts {
+		cmd.Places = append(cmd.Places, storage.RoomSeq{Room: room, Seq: seq})
+	}
+	slices.SortFunc(cmd.Places, func(a, b storage.RoomSeq) int { return bytes.Compare([]byte(a.Room), []byte(b.Room)) })
+	c.b.cfg.Log.Propose(cmd, func(res storage.Result, err error) { c.answered(a, res, err) })
+	return nil
+}
+
+// request decides on every filter of the packet.
+func (c *client) request(pk *packets.Packet) *request {
+	r := &request{starts: map[string]uint64{}}
+	id := uint32(0)
+	if len(pk.Properties.SubscriptionIdentifier) > 0 {
+		id = uint32(pk.Properties.SubscriptionIdentifier[0])
+	}
+	for i := range pk.Filters {
+		s, start, bad := c.grant(pk, &pk.Filters[i], i)
+		if bad != nil {
+			r.refused = append(r.refused, problem.Event{Op: problem.OpSubscribe, Topic: pk.Filters[i].Filter, MID: pk.PacketID, Problem: bad})
+			code := byte(subscribeRefused)
+			if c.version == version5 {
+				code = bad.SubackReason()
+			}
+			r.codes = append(r.codes, code)
+			continue
+		}
+		s.id = id
+		r.codes = append(r.codes, s.qos)
+		r.subs = append(r.subs, s)
+		r.retain = append(r.retain, pk.Filters[i].RetainHandling)
+		if room, named := s.filter.Room(); named && start > 0 {
+			if old, again := r.starts[room]; !again || start < old {
+				r.starts[room] = start
+			}
+		} else if s.filter.Replay.Mode == topic.ReplayLast {
+			r.wild = &s.filter.Replay
+		}
+	}
+	return r
+}
+
+// grant decides on one filter, and where in its room the session is to go on (0 = where it is).
+func (c *client) grant(pk *packets.Packet, f *packets.Subscription, index int) (*sub, uint64, *problem.Problem) {
+	l := &c.b.cfg.Limits
+	if l.Filters > 0 && index >= l.Filters {
+		return nil, 0, problem.New(problem.Limit, "%d filters in one SUBSCRIBE are allowed.", l.Filters)
+	}
+	if l.SessionFilters > 0 && c.filterCount.Load() >= int64(l.SessionFilters) {
+		return nil, 0, problem.New(problem.Limit, "%d filters in one session are allowed; unsubscribe some.", l.SessionFilters)
+	}
+	filter, bad := topic.ParseFilter(f.Filter)
+	if bad != nil {
+		return nil, 0, bad
+	}
+	for _, p := range pk.Properties.User {
+		if p.Key != "last" && p.Key != "since" {
+			continue
+		}
+		replay, bad := topic.ParseReplay(p.Key, p.Val)
+		if bad != nil {
+			return nil, 0, bad
+		}
+		if filter, bad = filter.WithReplay(replay); bad != nil {
+			return nil, 0, bad
+		}
+	}
+	ident := c.identity()
+	if bad := c.b.cfg.Rules.Access.Grant(ident, filter); bad != nil {
+		return nil, 0, bad
+	}
+	if filter.All {
+		return nil, 0, problem.New(problem.Unsupported, "$all is not offered yet; join the rooms you want to see.")
+	}
+	s := &sub{filter: filter, qos: min(f.Qos, 1), noLocal: f.NoLocal, rap: f.RetainAsPublished}
+	room, named := filter.Room()
+	if !named {
+		return s, 0, nil
+	}
+	start, bad := c.b.replayStart(storage.RoomKey{NS: ident.Namespace, Room: room}, filter.Replay)
+	return s, start, bad
+}
+
+// replayStart returns the first entry a replay asks for, 0 when there is no replay.
+func (b *Broker) replayStart(k storage.RoomKey, r topic.Replay) (uint64, *problem.Problem) {
+	if r.Mode == topic.ReplayNone {
+		return 0, nil
+	}
+	room, err := b.cfg.Store.Room(k)
+	if err != nil {
+		return 0, problem.New(problem.NoQuorum, "")
+	}
+	if room == nil {
+		return 1, nil // whatever comes first
+	}
+	h := room.Head
+	if r.Mode == topic.ReplaySince {
+		return min(r.Since+1, h.Seq+1), nil
+	}
+	if n := uint64(r.Last); n < h.Seq {
+		return h.Seq - n + 1, nil
+	}
+	return 1, nil
+}
+
+// unsubscribe handles UNSUBSCRIBE. Any form of a filter ends its subscription.
+func (c *client) unsubscribe(body []byte) error {
+	pk := packets.Packet{ProtocolVersion: c.version, FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Remaining: len(body)}}
+	if err := decode(func() error { return pk.UnsubscribeDecode(body) }); err != nil {
+		return closing{reasonMalformed}
+	}
+	if code := pk.UnsubscribeValidate(); code != packets.CodeSuccess {
+		return closing{code.Code}
+	}
+	names := make([]string, len(pk.Filters))
+	for i := range pk.Filters {
+		names[i] = topic.Identity(pk.Filters[i].Filter)
+	}
+	a := &ack{kind: typeUnsubscribe, pid: pk.PacketID, since: c.b.now()}
+	if !c.acks.push(a, 1<<16, 0) {
+		return closing{}
+	}
+	// Which of the filters existed is known to the worker; the answer is written there.
+	a.after = func() { c.w.unsubscribe(c, pk.PacketID, names) }
+	if !c.stored {
+		c.settle(a, storage.Result{}, nil)
+		return nil
+	}
+	c.b.cfg.Log.Propose(&storage.Subscribe{Session: c.sid, Epoch: c.epoch, Remove: names},
+		func(res storage.Result, err error) { c.answered(a, res, err) })
+	return nil
+}
+
+// unsuback is the answer to UNSUBSCRIBE; v3.1.1 has no codes in it.
+func (c *client) unsuback(pid uint16, codes []byte) []byte {
+	out := packets.Packet{ProtocolVersion: c.version, PacketID: pid, ReasonCodes: codes, FixedHeader: packets.FixedHeader{Type: packets.Unsuback}}
+	var buf bytes.Buffer
+	if err := out.UnsubackEncode(&buf); err != nil {
+		c.b.log.Error("encode UNSUBACK", "err", err)
+	}
+	return buf.Bytes()
+}

@@ -1,0 +1,347 @@
+package transport
+
+import (
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/madang-chat/madang/internal/clock"
+)
+
+// DefaultQueueLimit is the hard limit of one connection's outgoing queue, in bytes, where the configuration sets none.
+const DefaultQueueLimit = 1 << 20
+
+// lingerBytes is how much a closing connection reads and throws away at most, so that its last packets arrive.
+const lingerBytes = 16 << 20
+
+type connState uint8
+
+const (
+	stateOpen    connState = iota
+	stateClosing           // CloseAfterFlush: nothing more is queued or read, what is queued still goes out
+	stateClosed
+)
+
+// base is what stall times are counted from.
+var base = clock.Now()
+
+// host is what the connections of one listener or handler share.
+type host struct {
+	name   string
+	log    *slog.Logger
+	panics atomic.Int64
+	limit  int64 // bytes in one outgoing queue
+}
+
+func newHost(name string, queueLimit int, log *slog.Logger) *host {
+	if queueLimit <= 0 {
+		queueLimit = DefaultQueueLimit
+	}
+	return &host{name: name, log: log, limit: int64(queueLimit)}
+}
+
+// Conn is one client connection: TCP, TLS or WebSocket, all the same to the broker.
+//
+// Read and SetReadDeadline belong to one goroutine. Everything else may be called from any number of goroutines at
+// once, and nothing but Read waits for the client.
+type Conn struct {
+	host   *host
+	tcp    *net.TCPConn
+	raw    syscall.RawConn
+	sock   *socket   // what tls.Conn or net/http holds; nil for plain MQTT over TCP
+	tls    *tls.Conn // nil without TLS
+	ws     *wsConn   // nil without WebSocket
+	sendFn func(uintptr) bool
+	recvFn func(uintptr) bool
+	reader *PacketReader // whose buffer recvFn fills; the reader goroutine's
+	recvN  int           // result of recvFn
+	recvNo syscall.Errno // result of recvFn
+	remote netip.AddrPort
+
+	queued     atomic.Int64 // bytes of pending, sealed and wire
+	stalled    atomic.Int64 // since when the socket takes nothing, in ns after base; 0 = not stalled
+	onWritable atomic.Pointer[func()]
+
+	// wmu is held while bytes move from pending to the socket. wire, sendErr and waiting belong to the holder, or to
+	// the goroutine of park while parked is set.
+	wmu      sync.Mutex
+	wire     queue // as the client will get it: framed and encrypted
+	sendErr  syscall.Errno
+	waiting  bool          // sendFn shall wait for room
+	parked   bool          // the socket is full; park owns wire
+	want     bool          // a Flush was told done=false since the Conn was parked
+	tailDone bool          // close frame and close_notify were made
+	finDone  bool          // our half of the connection is shut down
+	parkDone chan struct{} // closed when the newest park has ended; nil before the first
+
+	// mu guards what follows. It is never held across a system call or a call of somebody else's code.
+	mu      sync.Mutex
+	pending queue // MQTT bytes as queued
+	sealed  queue // TLS records made of pending, or by tls.Conn itself while reading
+	state   connState
+	grace   *time.Timer // closes a closing Conn
+}
+
+// newConn makes a Conn of an accepted socket. For TLS and WebSocket the layers must have finished their handshakes;
+// from here on writes of the layers go to the queue.
+func newConn(h *host, tcp *net.TCPConn, remote netip.AddrPort) (*Conn, error) {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{host: h, tcp: tcp, raw: raw, remote: remote}
+	c.sendFn = c.sendOnce
+	c.recvFn = c.recvOnce
+	return c, nil
+}
+
+// RemoteAddr is the client's real address: the one in the PROXY header or X-Forwarded-For when a trusted proxy sent
+// one (the port is 0 when the proxy did not tell it), else the peer's.
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
+
+// Transport is "tcp", "tls", "ws" or "wss".
+func (c *Conn) Transport() string {
+	switch {
+	case c.ws == nil && c.tls == nil:
+		return "tcp"
+	case c.ws == nil:
+		return "tls"
+	case c.tls == nil:
+		return "ws"
+	}
+	return "wss"
+}
+
+// Listener is the name of the listener or handler that accepted the connection.
+func (c *Conn) Listener() string { return c.host.name }
+
+// SetOnWritable sets the function that is called once after a Flush returned done=false, when everything queued has
+// gone out. It runs on a goroutine of the Conn and may call any method of it. It is not called once the Conn is closed
+// or closing. Set it before the first Flush.
+func (c *Conn) SetOnWritable(fn func()) { c.onWritable.Store(&fn) }
+
+// Read reads the MQTT byte stream. WebSocket frames are unwrapped, pings answered; a text frame is ErrTextFrame. After
+// Close or CloseAfterFlush it returns net.ErrClosed.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if c.ws != nil {
+		c.ws.reading.Store(true)
+		defer c.ws.reading.Store(false)
+	}
+	for {
+		if c.ws != nil && c.ws.err != nil {
+			return 0, c.readError(c.ws.err)
+		}
+		n, err := c.readSocket(p)
+		if n > 0 && c.ws != nil {
+			n = c.unframe(p[:n])
+			if n == 0 && err == nil {
+				continue
+			}
+		}
+		if n > 0 {
+			return n, nil // an error, if there was one, comes again
+		}
+		return 0, c.readError(err)
+	}
+}
+
+func (c *Conn) readSocket(p []byte) (int, error) {
+	if c.tls == nil {
+		return c.tcp.Read(p)
+	}
+	n, err := c.tls.Read(p)
+	c.mu.Lock()
+	own := c.sealed.head != nil // alerts and key updates that tls.Conn wrote while reading
+	c.mu.Unlock()
+	if own {
+		c.wmu.Lock()
+		_, _ = c.flush(false)
+		c.wmu.Unlock()
+	}
+	return n, err
+}
+
+// readLazily waits until bytes are there and only then takes r's buffer and fills it, so that a waiting client holds
+// none. For connections without TLS.
+func (c *Conn) readLazily(r *PacketReader) (int, error) {
+	c.reader = r
+	if c.ws != nil {
+		c.ws.reading.Store(true)
+		defer c.ws.reading.Store(false)
+	}
+	for {
+		if c.ws != nil && c.ws.err != nil {
+			return 0, c.readError(c.ws.err)
+		}
+		c.recvN, c.recvNo = 0, 0
+		if err := c.raw.Read(c.recvFn); err != nil {
+			return 0, c.readError(err)
+		}
+		if c.recvNo != 0 {
+			return 0, c.readError(&net.OpError{Op: "read", Net: "tcp", Err: c.recvNo})
+		}
+		if c.recvN == 0 {
+			return 0, c.readError(io.EOF)
+		}
+		n := c.recvN
+		if c.ws != nil {
+			if n = c.unframe(r.store.b[:n]); n == 0 {
+				r.release()
+				continue
+			}
+		}
+		return n, nil
+	}
+}
+
+func (c *Conn) recvOnce(fd uintptr) bool {
+	c.recvN, c.recvNo = recv(fd, c.reader.acquire())
+	if c.recvN <= 0 {
+		c.reader.release()
+	}
+	return c.recvNo != syscall.EAGAIN
+}
+
+// readError replaces an error that our own closing caused.
+func (c *Conn) readError(err error) error {
+	c.mu.Lock()
+	state := c.state
+	c.mu.Unlock()
+	if state == stateOpen || (c.ws != nil && c.ws.err != nil) {
+		return err
+	}
+	return net.ErrClosed
+}
+
+// SetReadDeadline sets the time after which Read fails with os.ErrDeadlineExceeded; the zero time means never. It does
+// nothing on a closing Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != stateOpen {
+		return nil
+	}
+	return c.tcp.SetReadDeadline(t)
+}
+
+// Close closes the connection at once. Bytes still queued are lost, and then the client sees a reset and not an end.
+// It may be called any number of times.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	if c.state == stateClosed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.state = stateClosed
+	lost := c.queued.Load() > 0
+	c.queued.Add(-int64(c.pending.drop() + c.sealed.drop()))
+	if c.grace != nil {
+		c.grace.Stop()
+	}
+	c.mu.Unlock()
+	c.stalled.Store(0)
+	if lost {
+		_ = c.tcp.SetLinger(0) // nobody reads it: the kernel shall not keep it either
+	}
+	if c.sock != nil {
+		return c.sock.Close()
+	}
+	return c.tcp.Close()
+}
+
+// CloseAfterFlush ends the connection in an orderly way: Read returns net.ErrClosed from now on, Queue refuses, what is
+// queued (a DISCONNECT) still goes out, followed by a WebSocket close frame with code 1000 and TLS close_notify. After
+// grace, or when the client has closed its side too, the connection is closed. It does not block.
+func (c *Conn) CloseAfterFlush(grace time.Duration) {
+	c.CloseWithStatus(grace, CloseNormal, "")
+}
+
+// CloseWithStatus is CloseAfterFlush with the code and reason of the WebSocket close frame. Other transports ignore
+// both.
+func (c *Conn) CloseWithStatus(grace time.Duration, code int, reason string) {
+	c.mu.Lock()
+	if c.state != stateOpen {
+		c.mu.Unlock()
+		return
+	}
+	c.state = stateClosing
+	c.grace = time.AfterFunc(grace, func() { _ = c.Close() })
+	if c.ws != nil {
+		c.ws.closeFrame = appendCloseFrame(nil, code, reason)
+	}
+	_ = c.tcp.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+	c.mu.Unlock()
+
+	c.wmu.Lock()
+	_, _ = c.flush(false)
+	c.wmu.Unlock()
+}
+
+// run calls handle and leaves nothing of the connection behind, whether handle returns or panics.
+func (c *Conn) run(handle func(*Conn)) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.host.panicked(c, v)
+		}
+		_ = c.Close()
+		c.wait()
+	}()
+	handle(c)
+	c.linger()
+}
+
+func (h *host) panicked(c *Conn, v any) {
+	h.panics.Add(1)
+	h.log.Error("connection handler panicked; the connection is closed", "listener", h.name, "remote", c.remote,
+		"panic", v, "stack", string(debug.Stack()))
+}
+
+// linger lets a closing Conn finish: it waits until the queue has gone out and then reads until the client closes too.
+// Closing a socket with unread bytes would make the kernel send a reset, which can overtake the DISCONNECT. The timer
+// of CloseAfterFlush ends it.
+func (c *Conn) linger() {
+	c.mu.Lock()
+	closing := c.state == stateClosing
+	if closing {
+		_ = c.tcp.SetReadDeadline(time.Time{})
+	}
+	c.mu.Unlock()
+	if !closing {
+		return
+	}
+	s := takeStore(storeSize)
+	defer s.free()
+	for left := lingerBytes; left > 0; {
+		n, err := c.tcp.Read(s.b)
+		if err != nil {
+			break
+		}
+		left -= n
+	}
+	c.wmu.Lock()
+	done := c.finDone || c.wire.head == nil
+	c.wmu.Unlock()
+	if !done { // the client shut down its half only and may still be reading
+		c.wait()
+	}
+}
+
+// wait returns when no goroutine of the Conn is left. Without Close before it that is when the queue has gone out.
+func (c *Conn) wait() {
+	c.wmu.Lock()
+	done := c.parkDone
+	c.wmu.Unlock()
+	if done != nil {
+		<-done
+	}
+}

@@ -1,0 +1,285 @@
+package transport
+
+import (
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/madang-chat/madang/internal/clock"
+)
+
+// sealBatch is how many bytes are framed or encrypted ahead of the socket.
+const sealBatch = 64 << 10
+
+// Queue appends b, whole MQTT packets, to the outgoing queue without sending and without blocking. With shared, b is
+// immutable from now on and may be referred to instead of copied: for one payload to many subscribers. It returns false,
+// and queues nothing, when the connection is closed, closing, or b does not fit under its hard byte limit; the caller
+// then closes it.
+func (c *Conn) Queue(b []byte, shared bool) bool {
+	n := int64(len(b))
+	c.mu.Lock()
+	if c.state != stateOpen || c.queued.Load()+n > c.host.limit {
+		c.mu.Unlock()
+		return false
+	}
+	c.queued.Add(n)
+	c.pending.add(b, shared)
+	c.mu.Unlock()
+	return true
+}
+
+// Queued is the number of bytes that the socket has not taken yet, with the framing and TLS overhead of those that are
+// under way.
+func (c *Conn) Queued() int { return int(c.queued.Load()) }
+
+// StalledFor is how long the socket has taken nothing while bytes wait for it; 0 when it is not stalled.
+func (c *Conn) StalledFor() time.Duration {
+	since := c.stalled.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(clock.Since(base)-time.Duration(since), 1)
+}
+
+// Flush gives what is queued to the socket, with one system call where it fits, and never blocks. done=false without an
+// error means that the socket is full: the function of SetOnWritable is called once when everything has gone out, and
+// until then Flush returns false at once. After an error the connection is closed.
+func (c *Conn) Flush() (done bool, err error) {
+	c.wmu.Lock()
+	done, err = c.flush(true)
+	c.wmu.Unlock()
+	return done, err
+}
+
+// flush is Flush under wmu. want says that the caller waits for onWritable.
+func (c *Conn) flush(want bool) (bool, error) {
+	for {
+		if c.parked {
+			c.want = c.want || want
+			return false, nil
+		}
+		if c.wire.head == nil {
+			more, err := c.fill()
+			if err != nil || !more {
+				return err == nil, err
+			}
+		}
+		if err := c.send(false); err != nil {
+			c.abandon()
+			return false, err
+		}
+		if c.wire.head != nil {
+			c.want = want
+			c.parked = true
+			before := c.parkDone
+			c.parkDone = make(chan struct{})
+			go c.park(before, c.parkDone)
+			return false, nil
+		}
+	}
+}
+
+// park sends wire as the socket takes it and ends when nothing is left or the connection is closed. before is the
+// channel of the park before this one, which may still be inside onWritable.
+func (c *Conn) park(before, done chan struct{}) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.host.panicked(c, v)
+			_ = c.Close()
+		}
+		if before != nil {
+			<-before
+		}
+		close(done)
+	}()
+	for {
+		err := c.send(true)
+		c.wmu.Lock()
+		more := c.wire.head != nil
+		if err == nil && !more {
+			more, err = c.fill()
+		}
+		if err == nil && more {
+			c.wmu.Unlock()
+			continue
+		}
+		c.parked = false
+		want := c.want && err == nil && !c.finDone
+		c.want = false
+		if err != nil {
+			c.abandon()
+		}
+		c.wmu.Unlock()
+		if fn := c.onWritable.Load(); want && fn != nil {
+			(*fn)()
+		}
+		return
+	}
+}
+
+// fill moves queued bytes to the empty wire, framed and encrypted. It returns false when there is nothing to send. The
+// caller holds wmu.
+func (c *Conn) fill() (bool, error) {
+	for {
+		c.mu.Lock()
+		if c.state == stateClosed {
+			c.mu.Unlock()
+			return false, net.ErrClosed
+		}
+		if c.sealed.head != nil {
+			c.wire.take(&c.sealed)
+			c.mu.Unlock()
+			return true, nil
+		}
+		if c.tls == nil && c.ws == nil {
+			c.wire.take(&c.pending)
+		}
+		closing := c.state == stateClosing
+		batch := c.pending.cut(sealBatch)
+		c.mu.Unlock()
+
+		switch {
+		case c.wire.head != nil:
+			return true, nil
+		case batch.head != nil:
+			if err := c.wrap(&batch); err != nil {
+				return false, err
+			}
+		case !closing || c.finDone:
+			return false, nil
+		case !c.tailDone:
+			c.tailDone = true
+			if err := c.wrapTail(); err != nil {
+				return false, err
+			}
+		default:
+			c.finDone = true
+			_ = c.tcp.CloseWrite()
+			return false, nil
+		}
+		if c.wire.head != nil {
+			return true, nil
+		}
+	}
+}
+
+// wrap turns MQTT bytes into a WebSocket frame, into TLS records, or into one inside the other. Without TLS the chunks
+// go to wire as they are, with TLS its records arrive in sealed.
+func (c *Conn) wrap(batch *queue) error {
+	if c.ws != nil {
+		var header [headroom]byte
+		h := appendFrameHeader(header[:0], opBinary, batch.n)
+		batch.prepend(h)
+		c.queued.Add(int64(len(h)))
+	}
+	if c.tls == nil {
+		c.wire.take(batch)
+		return nil
+	}
+	var err error
+	for chunk := batch.head; chunk != nil && err == nil; chunk = chunk.next {
+		_, err = c.tls.Write(chunk.b)
+	}
+	c.queued.Add(-int64(batch.drop()))
+	return err
+}
+
+// wrapTail makes the last bytes of a closing connection: close frame and close_notify.
+func (c *Conn) wrapTail() error {
+	if c.ws != nil {
+		if err := c.wrapControl(c.ws.closeFrame); err != nil {
+			return err
+		}
+	}
+	if c.tls != nil {
+		return c.tls.CloseWrite()
+	}
+	return nil
+}
+
+func (c *Conn) wrapControl(frame []byte) error {
+	if c.tls != nil {
+		_, err := c.tls.Write(frame)
+		return err
+	}
+	c.queued.Add(int64(len(frame)))
+	c.wire.add(frame, false)
+	return nil
+}
+
+// control sends a ping or pong. While the socket is full it is left out: the client has other things to read first.
+func (c *Conn) control(frame []byte) {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if c.parked {
+		return
+	}
+	c.mu.Lock()
+	open := c.state == stateOpen
+	c.mu.Unlock()
+	if !open || c.wrapControl(frame) != nil {
+		return
+	}
+	_, _ = c.flush(false)
+}
+
+// seal takes the records that tls.Conn writes. It is called by tls.Conn only, under its lock.
+func (c *Conn) seal(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == stateClosed {
+		return 0, net.ErrClosed
+	}
+	c.queued.Add(int64(len(p)))
+	c.sealed.add(p, false)
+	return len(p), nil
+}
+
+// send gives wire to the socket: as much as it takes now, or with wait at least one byte. The caller owns wire.
+func (c *Conn) send(wait bool) error {
+	c.waiting, c.sendErr = wait, 0
+	if err := c.raw.Write(c.sendFn); err != nil {
+		return err
+	}
+	if c.sendErr != 0 {
+		return &net.OpError{Op: "write", Net: "tcp", Addr: net.TCPAddrFromAddrPort(c.remote),
+			Err: os.NewSyscallError("send", c.sendErr)}
+	}
+	return nil
+}
+
+// sendOnce runs inside the runtime's hold on the descriptor. Returning false waits until the socket has room. The
+// first try of a waiting send must come after that hold has begun, else a readiness event in between would be lost.
+func (c *Conn) sendOnce(fd uintptr) bool {
+	progress := false
+	for c.wire.head != nil {
+		n, asked, errno := sendQueue(fd, &c.wire)
+		if errno == syscall.EAGAIN {
+			break
+		}
+		if errno != 0 {
+			c.sendErr = errno
+			return true
+		}
+		progress = true
+		c.wire.advance(n)
+		c.queued.Add(-int64(n))
+		if n < asked {
+			break // full; asking again would only be told so
+		}
+	}
+	switch {
+	case c.wire.head == nil:
+		c.stalled.Store(0)
+	case progress || c.stalled.Load() == 0:
+		c.stalled.Store(max(int64(clock.Since(base)), 1))
+	}
+	return progress || !c.waiting || c.wire.head == nil
+}
+
+// abandon drops wire after an error and closes the connection. The caller holds wmu and nobody is parked.
+func (c *Conn) abandon() {
+	c.queued.Add(-int64(c.wire.drop()))
+	_ = c.Close()
+}

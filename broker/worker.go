@@ -1,0 +1,208 @@
+package broker
+
+import (
+	"sync"
+
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/storage"
+)
+
+// worker delivers to its connections. Everything it owns is touched by its goroutine alone; the inbox is how others
+// reach it.
+//
+// A round takes the whole inbox, sweeps each room whose head moved over the cursors that read it, serves the clients
+// that have something to say or to catch up with, then gives each socket what has gathered for it in one send. What
+// comes while a round runs goes out together in the next: batches grow with load and there is no timer.
+type worker struct {
+	b *Broker
+
+	mu      sync.Mutex
+	tasks   []func()
+	moved   []storage.RoomKey
+	dirty   []*client
+	wake    chan struct{}
+	stopped bool
+
+	rooms   map[storage.RoomKey]*room
+	clients map[*client]struct{}
+	joiners map[userKey]map[*client]struct{} // clients with a filter on joined rooms
+	touched []*client
+	entries []*storage.Entry
+	scratch []byte
+	user    []byte
+	frames  frameCache
+}
+
+type userKey struct{ ns, user string }
+
+func newWorker(b *Broker) *worker {
+	return &worker{
+		b: b, wake: make(chan struct{}, 1), rooms: map[storage.RoomKey]*room{}, clients: map[*client]struct{}{},
+		joiners: map[userKey]map[*client]struct{}{},
+	}
+}
+
+// post runs f in the worker's goroutine, after what was posted before. It never blocks. After the worker stopped f runs
+// at once, in the caller's goroutine: everything it would wait for is gone.
+func (w *worker) post(f func()) {
+	w.mu.Lock()
+	if w.stopped {
+		w.mu.Unlock()
+		f()
+		return
+	}
+	w.tasks = append(w.tasks, f)
+	w.mu.Unlock()
+	w.poke()
+}
+
+// call is post that waits until f has run.
+func (w *worker) call(f func()) {
+	done := make(chan struct{})
+	w.post(func() { defer close(done); f() })
+	<-done
+}
+
+func (w *worker) enqueue(c *client) {
+	w.mu.Lock()
+	w.dirty = append(w.dirty, c)
+	w.mu.Unlock()
+	w.poke()
+}
+
+func (w *worker) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// changed takes what a batch did. Access and members come first: who lost a room gets none of its new entries.
+func (w *worker) changed(ch *storage.Changes) {
+	w.mu.Lock()
+	if len(ch.Members) > 0 {
+		members := ch.Members
+		w.tasks = append(w.tasks, func() { w.memberships(members) })
+	}
+	for k, rc := range ch.Rooms {
+		if rc.Access {
+			w.tasks = append(w.tasks, func() { w.accessChanged(k) })
+		}
+		if rc.Entries {
+			w.moved = append(w.moved, k)
+		}
+	}
+	w.mu.Unlock()
+	w.poke()
+}
+
+func (w *worker) run() {
+	for {
+		select {
+		case <-w.wake:
+			w.round()
+		case <-w.b.ctx.Done():
+			w.mu.Lock()
+			w.stopped = true
+			w.mu.Unlock()
+			w.round()
+			return
+		}
+	}
+}
+
+func (w *worker) round() {
+	w.mu.Lock()
+	tasks, moved, dirty := w.tasks, w.moved, w.dirty
+	w.tasks, w.moved, w.dirty = nil, nil, nil
+	w.mu.Unlock()
+	for _, f := range tasks {
+		f()
+	}
+	for _, k := range moved {
+		if r := w.rooms[k]; r != nil {
+			w.sweep(r)
+		}
+	}
+	for _, c := range dirty {
+		c.queued.Store(false)
+		if !c.gone {
+			w.serve(c)
+		}
+	}
+	for i, c := range w.touched {
+		c.touched = false
+		w.touched[i] = nil
+		if !c.gone {
+			w.flush(c)
+		}
+	}
+	w.touched = w.touched[:0]
+}
+
+// touch notes that bytes wait for c's socket; they go at the end of the round.
+func (w *worker) touch(c *client) {
+	if !c.touched {
+		c.touched = true
+		w.touched = append(w.touched, c)
+	}
+}
+
+// flush gives the socket what waits for it and reports whether it took everything.
+func (w *worker) flush(c *client) bool {
+	done, err := c.conn.Flush()
+	if err != nil {
+		_ = c.conn.Close()
+	}
+	waits := int64(c.conn.Queued())
+	w.b.queued.Add(waits - c.counted)
+	c.counted = waits
+	return done && err == nil
+}
+
+// adopt takes over a client after its CONNACK was queued, with what its stored session holds.
+func (w *worker) adopt(c *client, sess *storage.Session) {
+	w.clients[c] = struct{}{}
+	c.cursors = map[storage.RoomKey]*cursor{}
+	w.touch(c)
+	if sess == nil {
+		return
+	}
+	for i := range sess.Filters {
+		f := &sess.Filters[i]
+		filter, bad := topic.ParseFilter(f.Filter)
+		if bad != nil {
+			continue // granted by an older release; it matches nothing here
+		}
+		w.addSub(c, &sub{filter: filter, qos: f.QoS, id: f.ID, noLocal: f.NoLocal, rap: f.RAP, pos: f.Pos})
+	}
+	w.resume(c, sess)
+}
+
+// leftover is what a connection's end leaves of its places.
+type leftover struct {
+	pos uint64
+	lag []storage.RoomSeq
+}
+
+// detach forgets a client and returns where its session stands. It waits for the worker.
+func (w *worker) detach(c *client) (left leftover) {
+	w.call(func() {
+		left.pos = w.b.cfg.Store.Pos()
+		for _, cur := range c.cursors {
+			if seq := w.lag(cur); c.stored && seq > 0 {
+				left.lag = append(left.lag, storage.RoomSeq{Room: cur.room.key.Room, Seq: seq})
+			}
+			w.drop(cur)
+		}
+		if s := c.resuming; s != nil { // not every room has its cursor: the session stays where it was
+			left = leftover{pos: s.Place, lag: s.Lag}
+		}
+		c.gone = true
+		w.b.queued.Add(-c.counted)
+		c.cursors, c.behind, c.subs = nil, nil, nil
+		delete(w.clients, c)
+		w.unjoin(c)
+	})
+	return left
+}

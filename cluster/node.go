@@ -1,0 +1,489 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Node is one running raft node. All methods may be called by many goroutines.
+type Node struct {
+	cfg   Config
+	log   *slog.Logger
+	boot  uint64
+	sm    StateMachine
+	fail  *failure
+	logs  *logStore
+	snaps *snapshotStore
+	fsm   *fsm
+	prop  *proposer
+	own   *raft.InmemTransport // nil when the transport is the caller's
+	raft  *raft.Raft
+
+	leading atomic.Bool   // leader, and everything before is applied
+	ready   chan struct{} // closed once
+	seenFSM atomic.Uint64 // last index the fsm is done with
+
+	timeSteps atomic.Uint64
+	grown     chan struct{} // 1-buffered: a snapshot is due by size
+	observer  *raft.Observer
+	seen      chan raft.Observation
+
+	timeMu   sync.Mutex // guards what follows
+	time     logTime
+	applied  int64 // log time of the last applied entry, ms
+	timeLead bool  // this node stamps; what it applies does not move its clock
+
+	changeMu sync.Mutex
+	change   chan struct{} // closed at the next change of leader
+
+	stop    context.CancelFunc
+	ctx     context.Context
+	watched chan struct{}  // closed when watch ended
+	wg      sync.WaitGroup // the other goroutines
+	closed  chan struct{}  // closed at the end of the first Close
+	once    sync.Once
+	err     error // of Close; readable when closed is
+}
+
+func newNode(cfg Config, boot uint64, sm StateMachine, fail *failure, logs *logStore, snaps *snapshotStore,
+	own *raft.InmemTransport,
+) *Node {
+	n := &Node{
+		cfg: cfg, log: cfg.Logger.With("component", "cluster"), boot: boot, sm: sm, fail: fail, logs: logs, snaps: snaps,
+		own:     own,
+		ready:   make(chan struct{}),
+		grown:   make(chan struct{}, 1),
+		seen:    make(chan raft.Observation, 1),
+		change:  make(chan struct{}),
+		closed:  make(chan struct{}),
+		watched: make(chan struct{}),
+	}
+	logs.grown = func() { signal(n.grown) }
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	_, n.applied = sm.Applied()
+	n.time.start(time.Duration(n.applied)*time.Millisecond, cfg.Monotonic())
+	// The proposer gets raft in run, before it is started.
+	n.prop = newProposer(cfg.NodeID, boot, nil, n.stamp, proposeLimits{
+		entryBytes: cfg.MaxEntryBytes, entryCommands: cfg.MaxEntryCommands,
+		inFlight: cfg.InFlight, pendingBytes: cfg.PendingBytes,
+	})
+	n.fsm = &fsm{
+		node: cfg.NodeID, boot: boot, sm: sm, fail: fail, snaps: snaps, clock: cfg.Clock,
+		resolve: n.prop.resolve, again: n.prop.again, applied: n.observe, seen: n.seenFSM.Store,
+	}
+	return n
+}
+
+// run starts the goroutines of the node around r, which runs already.
+func (n *Node) run(r *raft.Raft) {
+	n.raft = r
+	n.logs.started.Store(true)
+	n.prop.raft = r
+	n.prop.start()
+	n.observer = raft.NewObserver(n.seen, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	r.RegisterObserver(n.observer)
+	go func() {
+		defer close(n.watched)
+		n.watch()
+	}()
+	n.wg.Go(n.snapshotBySize)
+}
+
+// watch follows leadership, readiness and the clocks until Close.
+func (n *Node) watch() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	poll := time.NewTicker(20 * time.Millisecond) // until the node is ready
+	defer poll.Stop()
+	var barrier chan error // answers when everything before this leadership is applied
+	first := true          // nobody has led since this node started, as far as it knows
+	failed := n.fail.set
+	for {
+		select {
+		case leader := <-n.raft.LeaderCh():
+			n.endLeading()
+			barrier = nil
+			if leader {
+				barrier = make(chan error, 1)
+				go func(done chan<- error) { done <- n.raft.Barrier(0).Error() }(barrier)
+			}
+			n.broadcast()
+		case err := <-barrier:
+			barrier = nil
+			if err == nil && n.raft.State() == raft.Leader {
+				n.beginLeading(first)
+				first = false
+			}
+		case <-n.seen:
+			n.broadcast()
+		case <-tick.C:
+			if n.leading.Load() {
+				n.stamp() // a step of the wall clock is noticed on an idle node too
+			}
+		case <-poll.C:
+			if n.caughtUp() {
+				n.setReady()
+			}
+		case <-failed:
+			failed = nil
+			n.log.Error("node cannot go on", "err", n.fail.get())
+			n.endLeading()
+			n.broadcast()
+		case <-n.ctx.Done():
+			if barrier != nil {
+				// Raft still runs and will answer, unless it failed or stands still.
+				select {
+				case <-barrier:
+				case <-n.fail.set:
+				case <-time.After(stuckAfter):
+				}
+			}
+			return
+		}
+		if id := n.Leader(); id != "" && id != n.cfg.NodeID {
+			first = false
+		}
+		select {
+		case <-n.ready:
+			poll.Stop()
+		default:
+		}
+	}
+}
+
+func (n *Node) beginLeading(fullStop bool) {
+	wall, mono := n.read()
+	n.timeMu.Lock()
+	n.timeLead = true
+	last := time.Duration(n.applied) * time.Millisecond
+	event := n.time.resume(last, wall, mono, fullStop)
+	n.timeMu.Unlock()
+	n.logTimeEvent(event)
+	n.leading.Store(true)
+	n.prop.lead(true)
+	n.log.Info("leading", "term", n.raft.CurrentTerm())
+	n.setReady()
+	n.broadcast()
+}
+
+func (n *Node) endLeading() {
+	if !n.leading.Swap(false) {
+		return
+	}
+	n.prop.lead(false)
+	n.timeMu.Lock()
+	n.timeLead = false
+	n.timeMu.Unlock()
+	n.log.Info("no longer leading")
+}
+
+func (n *Node) setReady() {
+	select {
+	case <-n.ready:
+	default:
+		close(n.ready)
+	}
+}
+
+// caughtUp reports, for a follower, whether everything the leader has told it to be committed is applied. Only watch
+// calls it.
+func (n *Node) caughtUp() bool {
+	if n.raft.State() != raft.Follower || n.Leader() == "" || n.raft.LastContact().IsZero() {
+		return false
+	}
+	commit := n.raft.CommitIndex()
+	if commit == 0 {
+		return false
+	}
+	// The fsm sees commands and configurations only: find the last of them.
+	mark, _ := n.snaps.newest()
+	for i := commit; i > mark.Index && i > n.seenFSM.Load(); i-- {
+		var entry raft.Log
+		if err := n.logs.wal.GetLog(i, &entry); err != nil {
+			return false
+		}
+		if entry.Type == raft.LogCommand || entry.Type == raft.LogConfiguration {
+			return false
+		}
+	}
+	return true
+}
+
+// snapshotBySize takes a snapshot when the log has grown by Config.SnapshotBytes; raft itself counts entries only.
+func (n *Node) snapshotBySize() {
+	for {
+		select {
+		case <-n.grown:
+		case <-n.ctx.Done():
+			return
+		}
+		done := make(chan error, 1)
+		go func() { done <- n.raft.Snapshot().Error() }()
+		select {
+		case <-n.ctx.Done():
+			<-done // Close stops raft, which answers
+			return
+		case err := <-done:
+			if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
+				n.log.Warn("snapshot failed, the log keeps growing", "err", err)
+			}
+		}
+	}
+}
+
+// read returns the wall clock and the monotonic clock as logTime takes them.
+func (n *Node) read() (wall, mono time.Duration) {
+	return time.Duration(n.cfg.Clock().UnixNano()), n.cfg.Monotonic()
+}
+
+// stamp returns log time in ms and moves it.
+func (n *Node) stamp() int64 {
+	n.timeMu.Lock()
+	wall, mono := n.read() // inside, so that readings are in order
+	at, event := n.time.now(wall, mono)
+	n.timeMu.Unlock()
+	n.logTimeEvent(event)
+	return at.Milliseconds()
+}
+
+// observe notes the log time of an applied entry.
+func (n *Node) observe(entry int64) {
+	n.timeMu.Lock()
+	n.applied = entry
+	if !n.timeLead {
+		n.time.observe(time.Duration(entry)*time.Millisecond, n.cfg.Monotonic())
+	}
+	n.timeMu.Unlock()
+}
+
+func (n *Node) logTimeEvent(e timeEvent) {
+	switch e {
+	case timeQuiet:
+		return
+	case timeAhead:
+		n.log.Warn("wall clock stepped forward, log time follows when that has lasted", "after", stepPatience)
+	case timeBehind:
+		n.log.Warn("wall clock stepped back, log time runs slower until it is caught up")
+	case timeJumped:
+		n.log.Warn("log time jumped forward to the wall clock", "destruction_held", n.DestructionHeld())
+	}
+	n.timeSteps.Add(1)
+}
+
+func (n *Node) broadcast() {
+	n.changeMu.Lock()
+	close(n.change)
+	n.change = make(chan struct{})
+	n.changeMu.Unlock()
+}
+
+// Propose hands in a command, which is the node's from then on. It never blocks. done is called exactly once, in the
+// order of the calls of Propose, from one goroutine of the node, and must not block. It gets the state machine's own
+// result, or an error:
+//
+//	ErrTooLarge, ErrOverloaded   not in the log
+//	ErrForgotten                 applied, result lost (only after a snapshot was received)
+//	ErrClosed                    Close was called before the outcome was known
+//
+// While there is no leader or the outcome of an attempt is unknown, the command is proposed again and done waits. The
+// result must not be changed. After Close has returned, Propose calls done itself.
+func (n *Node) Propose(cmd []byte, done func(result []byte, err error)) { n.prop.propose(cmd, done) }
+
+// ProposeWait is Propose that waits. When ctx ends first it returns an error that matches ErrUnknown and the cause.
+func (n *Node) ProposeWait(ctx context.Context, cmd []byte) ([]byte, error) {
+	type outcome struct {
+		result []byte
+		err    error
+	}
+	c := make(chan outcome, 1)
+	n.Propose(cmd, func(result []byte, err error) { c <- outcome{result, err} })
+	select {
+	case o := <-c:
+		return o.result, o.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+	}
+}
+
+// NodeID returns the id of the node.
+func (n *Node) NodeID() string { return n.cfg.NodeID }
+
+// Boot returns the number of this start of the node. It rises with every start, and by far more than one.
+func (n *Node) Boot() uint64 { return n.boot }
+
+// LogTime returns the log time, in ms since the epoch, that an entry stamped now would get. On a node that does not
+// lead it goes on from the last applied entry.
+func (n *Node) LogTime() int64 { return n.stamp() }
+
+// DestructionHeld reports whether expiry and retention must not be proposed: log time jumped by more than a minute
+// within the last hour, and a wrong clock could still be put right. It is known to the node that led at the jump.
+func (n *Node) DestructionHeld() bool {
+	n.timeMu.Lock()
+	defer n.timeMu.Unlock()
+	return n.time.destructionHeld(n.cfg.Monotonic())
+}
+
+// IsLeader reports whether this node leads and has applied everything that was committed before.
+func (n *Node) IsLeader() bool { return n.leading.Load() }
+
+// Leader returns the id of the leader, "" when none is known.
+func (n *Node) Leader() string {
+	_, id := n.raft.LeaderWithID()
+	return string(id)
+}
+
+// LeaderChanges returns a channel that is closed when leader or leadership may have changed; call it again after.
+func (n *Node) LeaderChanges() <-chan struct{} {
+	n.changeMu.Lock()
+	defer n.changeMu.Unlock()
+	return n.change
+}
+
+// Term returns raft's term.
+func (n *Node) Term() uint64 { return n.raft.CurrentTerm() }
+
+// Role returns "leader", "follower", "candidate", "replica" (a node without a vote) or "shutdown".
+func (n *Node) Role() string {
+	state := n.raft.State()
+	if state == raft.Follower {
+		for _, m := range n.Members() {
+			if m.ID == n.cfg.NodeID && !m.Voter {
+				return "replica"
+			}
+		}
+	}
+	return strings.ToLower(state.String())
+}
+
+// Member is a node of the cluster.
+type Member struct {
+	ID      string
+	Address string
+	Voter   bool
+}
+
+// Members returns the nodes of the newest configuration this node knows.
+func (n *Node) Members() []Member {
+	f := n.raft.GetConfiguration()
+	if f.Error() != nil {
+		return nil
+	}
+	var out []Member
+	for _, s := range f.Configuration().Servers {
+		out = append(out, Member{ID: string(s.ID), Address: string(s.Address), Voter: s.Suffrage == raft.Voter})
+	}
+	return out
+}
+
+// Ready is closed when everything is applied that was committed when this node started: on a leader, what is before
+// its leadership; on a follower, what the leader has told it. It stays closed.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Pending returns the commands without an answer and about how much memory they hold.
+func (n *Node) Pending() (commands int, bytes int64) { return n.prop.pending() }
+
+// Full reports whether callers should stop reading from their clients: Config.PendingBytes are pending.
+func (n *Node) Full() bool {
+	_, bytes := n.prop.pending()
+	return bytes >= n.cfg.PendingBytes
+}
+
+// Failed yields one error when the node cannot go on: a disk that cannot be written, an entry that cannot be decoded
+// or applied. Nothing is written or applied any more; the process should log the error and exit with code 1.
+func (n *Node) Failed() <-chan error { return n.fail.out }
+
+// Close refuses new commands, waits until the ones taken are answered (if this node leads), hands over leadership if
+// there is another voter, and stops. ctx bounds the waiting; what is not answered by then gets ErrClosed. On return all
+// files are closed and nothing is applied any more, unless the error says that raft did not stop in time.
+func (n *Node) Close(ctx context.Context) error {
+	n.once.Do(func() {
+		n.err = n.close(ctx)
+		close(n.closed)
+	})
+	<-n.closed
+	return n.err
+}
+
+func (n *Node) close(ctx context.Context) error {
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		select {
+		case <-n.fail.set:
+			cancel()
+		case <-wait.Done():
+		}
+	}()
+	n.prop.drain(wait.Done())
+	n.handOver(wait)
+	n.stop()
+	<-n.watched
+	n.raft.DeregisterObserver(n.observer)
+
+	down := make(chan error, 1)
+	go func() { down <- n.raft.Shutdown().Error() }()
+	var errs []error
+	select {
+	case err := <-down:
+		errs = append(errs, err)
+	case <-ctx.Done():
+		// Raft is stuck, most likely in the disk; its files cannot be closed under it.
+		select {
+		case err := <-down:
+			errs = append(errs, err)
+		case <-time.After(stuckAfter):
+			return fmt.Errorf("raft did not stop: %w", context.Cause(ctx))
+		}
+	}
+	n.wg.Wait()
+	n.prop.stop(wait.Done())
+	cancel()
+	<-watching
+	if n.own != nil {
+		errs = append(errs, n.own.Close())
+	}
+	errs = append(errs, n.logs.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close node: %w", err)
+	}
+	return nil
+}
+
+// stuckAfter is what raft gets to stop when the caller's time is over already.
+const stuckAfter = time.Second
+
+// handOver gives leadership to another voter, if this node leads and there is one.
+func (n *Node) handOver(ctx context.Context) {
+	if n.raft.State() != raft.Leader || ctx.Err() != nil {
+		return
+	}
+	others := false
+	for _, m := range n.Members() {
+		others = others || (m.Voter && m.ID != n.cfg.NodeID)
+	}
+	if !others {
+		return
+	}
+	done := make(chan error, 1)
+	go func() { done <- n.raft.LeadershipTransfer().Error() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			n.log.Warn("leadership was not handed over", "err", err)
+		}
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,88 @@
+package hooks
+
+import (
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/storage"
+)
+
+// Rooms is what the rules read of the replicated state.
+type Rooms interface {
+	Room(k storage.RoomKey) (*storage.Room, error)
+	Member(k storage.RoomKey, user string) (storage.Member, error)
+}
+
+// Access answers who may read and write. It is asked at every subscription and again whenever a room changes.
+type Access struct{ Rooms Rooms }
+
+// MayRead reports whether id may read the room now. A room that does not exist is read by nobody.
+func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
+	r, err := a.Rooms.Room(k)
+	if err != nil || r == nil {
+		return false, err
+	}
+	if id.Guest {
+		return r.GuestMay() >= storage.GuestRead, nil
+	}
+	if r.Kind == storage.Public {
+		return true, nil
+	}
+	return a.Joined(id, k)
+}
+
+// Joined reports whether id is a member of the room.
+func (a Access) Joined(id auth.Identity, k storage.RoomKey) (bool, error) {
+	if id.Guest {
+		return false, nil
+	}
+	m, err := a.Rooms.Member(k, id.User)
+	return m.Role != "", err
+}
+
+// mayWriteLive reports whether id may write what is never in the log, by the rules a message would meet.
+func (a Access) mayWriteLive(id auth.Identity, k storage.RoomKey) *problem.Problem {
+	r, err := a.Rooms.Room(k)
+	switch {
+	case err != nil:
+		return problem.New(problem.NoQuorum, "")
+	case r == nil:
+		return problem.New(problem.NotFound, "There is no room %q.", k.Room)
+	case id.Guest:
+		if r.GuestMay() != storage.GuestWrite {
+			return problem.New(problem.GuestReadOnly, "")
+		}
+	case r.Kind != storage.Public && !id.Admin:
+		if joined, err := a.Joined(id, k); err != nil || !joined {
+			return problem.New(problem.NotMember, "")
+		}
+	}
+	if r.Frozen && !id.Admin {
+		return problem.New(problem.RoomFrozen, "")
+	}
+	return nil
+}
+
+// Grant decides on one filter of a SUBSCRIBE. A user is granted whatever can ever match something they may read, also a
+// room that does not exist yet; a guest, who joins nothing and waits for nothing, only a room that may be read now.
+func (a Access) Grant(id auth.Identity, f topic.Filter) *problem.Problem {
+	p := f.Grant(topic.Reader{
+		Namespace: id.Namespace, User: id.User, Guest: id.Guest,
+		Audit: id.Admin || id.Auditor, SYS: id.Admin && id.Namespace == topic.DefaultNamespace,
+	})
+	if p != nil || !id.Guest {
+		return p
+	}
+	room, named := f.Room()
+	if !named {
+		return nil
+	}
+	may, err := a.MayRead(id, storage.RoomKey{NS: id.Namespace, Room: room})
+	if err != nil {
+		return problem.New(problem.NoQuorum, "")
+	}
+	if !may {
+		return problem.New(problem.Forbidden, "Guests may not read room %q; log in first.", room)
+	}
+	return nil
+}

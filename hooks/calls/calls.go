@@ -1,0 +1,117 @@
+package calls
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/storage"
+)
+
+// Log takes changes of the replicated state.
+type Log interface {
+	// Propose never blocks. It calls done once, from any goroutine, with the result or one of this package's errors;
+	// any other error means that the outcome is not known. done does not block. cmd is not kept after the call.
+	Propose(cmd storage.Command, done func(storage.Result, error))
+}
+
+// Store is what the calls read of *storage.Store.
+type Store interface {
+	Room(k storage.RoomKey) (*storage.Room, error)
+	Member(k storage.RoomKey, user string) (storage.Member, error)
+	Entries(k storage.RoomKey, from, to uint64, limit, maxBytes int) ([]*storage.Entry, error)
+	UserRooms(ns, user, after string, limit int) ([]storage.UserRoom, error)
+	Delivered(item uint64) (bool, error)
+	Applied() (index uint64, logTime int64)
+	Watch() *storage.Watcher
+}
+
+// Tokens issues and checks tokens; *auth.Chain does.
+type Tokens interface {
+	Login(ctx context.Context, user, password string, addr netip.Addr) (string, time.Time, auth.Identity, error)
+	GuestToken(name string, ttl time.Duration) (token, user string, expires time.Time, err error)
+	Guest() (auth.Identity, error)
+	VerifyToken(ctx context.Context, token string) (auth.Identity, error)
+}
+
+// Config of New. Log, Store and Auth are needed; a zero elsewhere takes the default named beside it, and 0 turns a limit
+// off where the comment says so.
+type Config struct {
+	Log   Log
+	Store Store
+	Auth  Tokens
+
+	DefaultNamespace string                  // "chat"
+	Node             string                  // shown by whoami; "" = not shown
+	Message          int                     // largest message in bytes; 256 KiB
+	AutoCreate       storage.RoomKind        // of a room made by its first message; 0 = off
+	RoomsPerDay      int                     // made by first messages, per user; 0 = no limit
+	RoomsPerUser     int                     // memberships; 0 = no limit
+	AckWait          time.Duration           // for the outcome of a write; 30 s
+	SettleWait       time.Duration           // for a known outcome to be readable here; 3 s
+	RPCWait          time.Duration           // for any call by Dispatch; 10 s
+	Methods          map[string]Method       // more rpc methods, by name; they win over the built-in ones
+	Logger           *slog.Logger            // default: nothing is logged
+	Audit            func(audit AuditedRead) // called for reads that only the role admin or auditor allowed; nil = log them
+}
+
+// AuditedRead is a read of a room that the reader is no member of.
+type AuditedRead struct {
+	Reader auth.Identity
+	Room   storage.RoomKey
+}
+
+// Calls answers calls. It is safe for concurrent use.
+type Calls struct {
+	cfg     Config
+	log     *slog.Logger
+	settled settled
+}
+
+const (
+	defaultMessage    = 256 << 10
+	defaultAckWait    = 30 * time.Second
+	defaultSettleWait = 3 * time.Second
+	defaultRPCWait    = 10 * time.Second
+)
+
+// New returns calls over what cfg names. There is nothing to close: no goroutine outlives the call that needed it.
+func New(cfg Config) *Calls {
+	setDefault(&cfg.DefaultNamespace, topic.DefaultNamespace)
+	setDefault(&cfg.Message, defaultMessage)
+	setDefault(&cfg.AckWait, defaultAckWait)
+	setDefault(&cfg.SettleWait, defaultSettleWait)
+	setDefault(&cfg.RPCWait, defaultRPCWait)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Calls{cfg: cfg, log: cfg.Logger.With("component", "calls")}
+	c.settled.watch = cfg.Store.Watch
+	if c.cfg.Audit == nil {
+		c.cfg.Audit = func(a AuditedRead) {
+			c.log.Info("audit: room read without membership", "reader", a.Reader, "room", a.Room.NS+"/"+a.Room.Room)
+		}
+	}
+	return c
+}
+
+// MaxMessage is the largest message in bytes, as sent.
+func (c *Calls) MaxMessage() int { return c.cfg.Message }
+
+// AckWait is how long a write waits for its outcome.
+func (c *Calls) AckWait() time.Duration { return c.cfg.AckWait }
+
+// ActorOf is the identity as commands carry it.
+func ActorOf(id auth.Identity) storage.Actor {
+	return storage.Actor{User: id.User, Name: id.Name, Level: id.Level, Admin: id.Admin, Guest: id.Guest}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

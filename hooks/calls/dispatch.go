@@ -1,0 +1,203 @@
+package calls
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/problem"
+)
+
+// Bounds of an rpc answer.
+const (
+	maxAnswer  = 256 << 10 // the whole payload of me/reply
+	maxRequest = 512       // around the result: the id, ok
+	maxResult  = maxAnswer - maxRequest
+	pageAround = 256 // of a page, around its messages
+)
+
+// Method answers one rpc method. params is a JSON object, {} when the caller sent none. The result is encoded as JSON.
+// An error that is no *problem.Problem reaches the caller as Internal.
+type Method func(ctx context.Context, id auth.Identity, params json.RawMessage) (any, error)
+
+// Dispatch runs a method by its rpc name, within RPCWait. The result is at most 256 KiB with what me/reply puts around
+// it. The error is a *problem.Problem; a method nobody offers is unsupported.
+func (c *Calls) Dispatch(
+	ctx context.Context, id auth.Identity, method string, params json.RawMessage,
+) (json.RawMessage, error) {
+	return c.dispatch(ctx, id, method, params, nil)
+}
+
+// dispatch looks for the method among those of the connection, those of the configuration, and the built-in ones.
+func (c *Calls) dispatch(
+	ctx context.Context, id auth.Identity, method string, params json.RawMessage, own map[string]Method,
+) (json.RawMessage, error) {
+	run := own[method]
+	if run == nil {
+		run = c.cfg.Methods[method]
+	}
+	if run == nil {
+		run = c.builtIn(method)
+	}
+	if run == nil {
+		return nil, problem.New(problem.Unsupported, "There is no method %.40q; there are %s.", method, c.names(own))
+	}
+	if len(bytes.TrimSpace(params)) == 0 || bytes.Equal(params, []byte("null")) {
+		params = json.RawMessage("{}")
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.RPCWait)
+	defer cancel()
+	result, err := run(ctx, id, params)
+	if err != nil {
+		return nil, c.asProblem(method, err)
+	}
+	out, err := encode(result)
+	if err != nil {
+		return nil, c.asProblem(method, err)
+	}
+	if len(out) > maxResult {
+		return nil, problem.New(problem.TooLarge, "The answer would be larger than %d bytes; ask for less.", maxAnswer)
+	}
+	return out, nil
+}
+
+func (c *Calls) asProblem(method string, err error) *problem.Problem {
+	p := ProblemFrom(err)
+	if p.Code == Internal && !errors.Is(err, p) {
+		c.log.Error("an rpc method failed", "method", method, "err", err)
+	}
+	return p
+}
+
+func (c *Calls) builtIn(method string) Method {
+	switch method {
+	case "whoami":
+		return typed(func(ctx context.Context, id auth.Identity, _ struct{}) (any, error) { return c.Whoami(ctx, id) })
+	case "sync":
+		return typed(func(ctx context.Context, id auth.Identity, in SyncInput) (any, error) {
+			in.budget = maxResult - pageAround
+			return c.Sync(ctx, id, in)
+		})
+	case "history":
+		return typed(func(ctx context.Context, id auth.Identity, in HistoryInput) (any, error) {
+			in.budget = maxResult - pageAround
+			return c.History(ctx, id, in)
+		})
+	case "rooms.list":
+		return typed(func(ctx context.Context, id auth.Identity, in RoomsListInput) (any, error) {
+			in.budget = maxResult - pageAround
+			return c.RoomsList(ctx, id, in)
+		})
+	case "room.get":
+		return typed(func(ctx context.Context, id auth.Identity, in RoomInput) (any, error) { return c.RoomGet(ctx, id, in) })
+	case "room.create":
+		return typed(func(ctx context.Context, id auth.Identity, in RoomCreateInput) (any, error) {
+			return c.RoomCreate(ctx, id, in)
+		})
+	case "room.set":
+		return typed(func(ctx context.Context, id auth.Identity, in RoomSetInput) (any, error) {
+			return c.RoomSet(ctx, id, in)
+		})
+	case "room.delete":
+		return typed(func(ctx context.Context, id auth.Identity, in RoomInput) (any, error) {
+			return c.RoomDelete(ctx, id, in)
+		})
+	case "room.join":
+		return typed(func(ctx context.Context, id auth.Identity, in RoomInput) (any, error) { return c.RoomJoin(ctx, id, in) })
+	case "room.leave":
+		return typed(func(ctx context.Context, id auth.Identity, in RoomInput) (any, error) {
+			return c.RoomLeave(ctx, id, in)
+		})
+	}
+	return nil
+}
+
+var builtInNames = []string{
+	"history", "room.create", "room.delete", "room.get", "room.join", "room.leave", "room.set", "rooms.list", "sync", "whoami",
+}
+
+// names lists every method, for whoever asked for another.
+func (c *Calls) names(own map[string]Method) string {
+	all := slices.Clone(builtInNames)
+	for _, more := range []map[string]Method{c.cfg.Methods, own} {
+		for name := range more {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), " ")
+}
+
+// typed makes a Method of a call with typed params.
+func typed[In any](call func(context.Context, auth.Identity, In) (any, error)) Method {
+	return func(ctx context.Context, id auth.Identity, params json.RawMessage) (any, error) {
+		var in In
+		if err := Params(params, &in); err != nil {
+			return nil, err
+		}
+		return call(ctx, id, in)
+	}
+}
+
+// Params decodes the params of a method into a struct. Unknown keys and wrong types are bad_payload, saying which.
+func Params(params json.RawMessage, into any) error {
+	if err := strictJSON(params, into); err != nil {
+		return problem.New(problem.BadPayload, "params: %s.", jsonFault(err))
+	}
+	return nil
+}
+
+func strictJSON(b []byte, into any) error {
+	if b = bytes.TrimSpace(b); len(b) == 0 || b[0] != '{' {
+		return errNoObject
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errTrailing
+	}
+	return nil
+}
+
+var (
+	errNoObject = errors.New("they are a JSON object")
+	errTrailing = errors.New("something follows the JSON object")
+)
+
+// jsonFault words an error of encoding/json for people.
+func jsonFault(err error) string {
+	if t := (*json.UnmarshalTypeError)(nil); errors.As(err, &t) {
+		if t.Field == "" {
+			return "a " + t.Value + " is not what belongs here"
+		}
+		return t.Field + " cannot be a " + t.Value
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
+}
+
+// appender is a result that writes its own JSON, because messages must keep their bytes.
+type appender interface{ AppendJSON(dst []byte) []byte }
+
+func encode(result any) (json.RawMessage, error) {
+	switch r := result.(type) {
+	case json.RawMessage:
+		return r, nil
+	case appender:
+		return r.AppendJSON(nil), nil
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(result); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,181 @@
+package calls
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/internal/logentry"
+	"github.com/madang-chat/madang/storage"
+)
+
+// instantLog applies commands to a real store as they are proposed. Its fields may be changed between calls, under Lock.
+type instantLog struct {
+	sync.Mutex
+	T     testing.TB
+	Store *storage.Store
+
+	Err     error             // answered instead of applying
+	Silent  bool              // nothing is answered; Lost gets the callbacks
+	Hold    bool              // follow-ups are not applied
+	Now     int64             // log time, ms; rises by 1 with every command
+	Seen    []storage.Command // everything proposed
+	Lost    []func(storage.Result, error)
+	applied uint64
+}
+
+// newLog opens a store and returns a log over it. The store is closed with the test.
+func newLog(t testing.TB, o storage.Options) *instantLog {
+	t.Helper()
+	s, err := storage.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &instantLog{T: t, Store: s, Now: 1_795_430_000_000}
+}
+
+// Propose applies cmd and what follows from it.
+func (l *instantLog) Propose(cmd storage.Command, done func(storage.Result, error)) {
+	l.Lock()
+	defer l.Unlock()
+	l.Seen = append(l.Seen, cmd)
+	if l.Err != nil {
+		done(storage.Result{}, l.Err)
+		return
+	}
+	if l.Silent {
+		l.Lost = append(l.Lost, done)
+		return
+	}
+	r := l.apply(cmd)
+	done(r, nil)
+	if !l.Hold {
+		l.followUp()
+	}
+}
+
+// Apply applies cmd and what follows from it, and returns its result.
+func (l *instantLog) Apply(cmd storage.Command) storage.Result {
+	l.Lock()
+	defer l.Unlock()
+	r := l.apply(cmd)
+	l.followUp()
+	return r
+}
+
+// FollowUp applies the follow-ups that were held.
+func (l *instantLog) FollowUp() {
+	l.Lock()
+	defer l.Unlock()
+	l.followUp()
+}
+
+func (l *instantLog) followUp() {
+	items, err := l.Store.Outbox(1 << 20)
+	if err != nil {
+		l.T.Error(err)
+		return
+	}
+	for _, it := range items {
+		l.apply(&storage.FollowUp{ID: it.ID})
+	}
+}
+
+func (l *instantLog) apply(cmd storage.Command) storage.Result {
+	l.applied++
+	l.Now++
+	out, err := l.Store.Apply([]logentry.Entry{{
+		Index: l.applied, Time: l.Now,
+		Groups: []logentry.Group{{Node: "n1", Boot: 1, First: l.applied, Commands: [][]byte{storage.Encode(cmd)}}},
+	}})
+	if err != nil {
+		l.T.Errorf("apply %T: %v", cmd, err)
+		return storage.Result{}
+	}
+	r, err := storage.DecodeResult(out[0][0][0])
+	if err != nil {
+		l.T.Errorf("apply %T: %v", cmd, err)
+	}
+	return r
+}
+
+// Proposed returns how many commands were proposed so far.
+func (l *instantLog) Proposed() int {
+	l.Lock()
+	defer l.Unlock()
+	return len(l.Seen)
+}
+
+// testTokens are the users' names: "alice", "ns/bob", "guest~x", "admin" and "auditor". The password is "secret".
+type testTokens struct {
+	NoGuests bool
+	Level    *int64
+	Expires  time.Time
+}
+
+// VerifyToken accepts every name a user or guest can have, and answers "expired" and "starting" as their names say.
+func (t *testTokens) VerifyToken(_ context.Context, token string) (auth.Identity, error) {
+	ns, user, found := strings.Cut(token, "/")
+	if !found {
+		ns, user = "chat", token
+	}
+	id := auth.Identity{Namespace: ns, User: user, Method: auth.MethodLogin, Level: t.Level, Expires: t.Expires}
+	switch {
+	case user == "expired":
+		return auth.Identity{}, &auth.Refusal{Code: auth.CodeTokenExpired, Title: "the token has expired"}
+	case user == "starting":
+		return auth.Identity{}, &auth.Refusal{Code: auth.CodeNoQuorum, Title: "not ready yet", RetryAfter: 1500 * time.Millisecond}
+	case strings.HasPrefix(user, "guest~"):
+		id.Guest, id.Method = true, auth.MethodGuestToken
+	case !auth.ValidUser(user):
+		return auth.Identity{}, &auth.Refusal{Code: auth.CodeUnauthenticated, Title: "the token's signature is wrong"}
+	}
+	id.Admin, id.Auditor = user == "admin", user == "auditor"
+	return id, nil
+}
+
+// Login accepts the password "secret".
+func (t *testTokens) Login(
+	ctx context.Context, user, password string, addr netip.Addr,
+) (string, time.Time, auth.Identity, error) {
+	if addr.IsValid() && addr.String() == "192.0.2.66" {
+		return "", time.Time{}, auth.Identity{}, &auth.Refusal{
+			Code: auth.CodeRateLimited, Title: "too many failed logins", RetryAfter: 4 * time.Second,
+		}
+	}
+	if password != "secret" {
+		return "", time.Time{}, auth.Identity{}, &auth.Refusal{
+			Code: auth.CodeUnauthenticated, Title: "unknown user or wrong password",
+		}
+	}
+	id, err := t.VerifyToken(ctx, user)
+	return user, time.UnixMilli(1_795_440_000_000), id, err
+}
+
+// GuestToken makes guest~1.
+func (t *testTokens) GuestToken(name string, _ time.Duration) (string, string, time.Time, error) {
+	if t.NoGuests {
+		return "", "", time.Time{}, &auth.Refusal{Code: auth.CodeForbidden, Title: "guests are not admitted here"}
+	}
+	if strings.ContainsRune(name, '\n') {
+		return "", "", time.Time{}, &auth.Refusal{Code: auth.CodeBadPayload, Title: "a display name has no line breaks"}
+	}
+	return "guest~1", "guest~1", time.UnixMilli(1_795_440_000_000), nil
+}
+
+// Guest is guest~0, who has no token.
+func (t *testTokens) Guest() (auth.Identity, error) {
+	if t.NoGuests {
+		return auth.Identity{}, &auth.Refusal{Code: auth.CodeUnauthenticated, Title: "a username is needed here"}
+	}
+	return auth.Identity{Namespace: "chat", User: "guest~0", Guest: true, Method: auth.MethodGuest}, nil
+}

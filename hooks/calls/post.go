@@ -1,0 +1,133 @@
+package calls
+
+import (
+	"context"
+
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/envelope"
+	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/storage"
+)
+
+// PostInput is a message as it came by HTTP; see envelope.ParseHTTP.
+type PostInput struct {
+	Room           string
+	ContentType    string
+	Type           string // of the query
+	CID            string // of the query
+	IdempotencyKey string
+	Body           []byte // not kept after the call
+}
+
+// Posted is where a message stands in its room.
+type Posted struct {
+	Seq       uint64 `json:"seq"`
+	TS        int64  `json:"ts"`
+	Duplicate bool   `json:"duplicate,omitempty"` // an earlier message with this cid is the one meant
+}
+
+// Post parses a message and puts it in the room's log.
+func (c *Calls) Post(ctx context.Context, id auth.Identity, in PostInput) (Posted, error) {
+	// The room first: to one who may not write, the faults of the payload are no news.
+	k, err := roomKey(id, in.Room)
+	if err != nil {
+		return Posted{}, err
+	}
+	if err := c.guestMayWrite(id, k); err != nil {
+		return Posted{}, err
+	}
+	if p := c.CheckSize(len(in.Body)); p != nil {
+		return Posted{}, p
+	}
+	m, p := envelope.ParseHTTP(in.ContentType, in.Type, in.CID, in.IdempotencyKey, in.Body)
+	if p != nil {
+		return Posted{}, p
+	}
+	cmd, err := c.appendOf(id, k, &m)
+	if err != nil {
+		return Posted{}, err
+	}
+	return c.post(ctx, cmd)
+}
+
+// Send is Post for a message that is parsed already and was at most MaxMessage bytes long.
+func (c *Calls) Send(ctx context.Context, id auth.Identity, room string, m *envelope.Message) (Posted, error) {
+	cmd, err := c.AppendOf(id, room, m)
+	if err != nil {
+		return Posted{}, err
+	}
+	return c.post(ctx, cmd)
+}
+
+// CheckSize refuses a message of size bytes that is too large, else nil.
+func (c *Calls) CheckSize(size int) *problem.Problem {
+	if size > c.cfg.Message {
+		return problem.New(problem.TooLarge, "A message has at most %d bytes; this one has %d.", c.cfg.Message, size)
+	}
+	return nil
+}
+
+// AppendOf checks what this node can check and returns the command for m; Device, Epoch, Dup and PacketID are the
+// caller's to add. The command does not alias m.
+func (c *Calls) AppendOf(id auth.Identity, room string, m *envelope.Message) (*storage.Append, error) {
+	k, err := roomKey(id, room)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.guestMayWrite(id, k); err != nil {
+		return nil, err
+	}
+	return c.appendOf(id, k, m)
+}
+
+func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Message) (*storage.Append, error) {
+	switch m.Type {
+	case envelope.TypeSystem:
+		return nil, problem.New(problem.Forbidden, "Messages of type system come from the broker only; use another type.")
+	case envelope.TypeEdit, envelope.TypeDelete, envelope.TypeReaction:
+		return nil, problem.New(problem.Unsupported, "Messages of type %s are not offered yet.", m.Type)
+	}
+	cmd := &storage.Append{
+		Room: k, From: ActorOf(id), Type: m.Type, CID: m.CID, Hash: m.Hash(), TTL: m.TTL,
+		Tail: m.AppendTail(make([]byte, 0, len(m.Data)+len(m.Meta)+128)),
+	}
+	if c.cfg.AutoCreate != 0 && !id.Guest && topic.ValidRoom(k.Room) { // never a direct room
+		cmd.AutoCreate, cmd.RoomsPerDay = c.cfg.AutoCreate, c.cfg.RoomsPerDay
+	}
+	return cmd, nil
+}
+
+// guestMayWrite refuses a guest wherever the room does not let guests write, so that nothing of a guest reaches the log
+// in vain. A guest without a token is nobody one could answer or mute, and never writes.
+func (c *Calls) guestMayWrite(id auth.Identity, k storage.RoomKey) error {
+	if !id.Guest {
+		return nil
+	}
+	room, err := c.cfg.Store.Room(k)
+	if err != nil {
+		return c.broken(err)
+	}
+	if room == nil || room.GuestMay() != storage.GuestWrite || !topic.IsGuest(id.User) {
+		return problem.New(problem.GuestReadOnly, "")
+	}
+	if id.Method == auth.MethodGuest {
+		return problem.New(problem.GuestReadOnly, "Guests write here with a token only; get one with POST /auth/guest.")
+	}
+	return nil
+}
+
+func (c *Calls) post(ctx context.Context, cmd *storage.Append) (Posted, error) {
+	res, err := c.write(ctx, cmd)
+	if err != nil {
+		return Posted{}, err
+	}
+	err = c.settled.wait(ctx, c.cfg.SettleWait, func() (bool, error) {
+		r, err := c.cfg.Store.Room(cmd.Room)
+		return r != nil && r.Head.Seq >= res.Seq, err
+	})
+	if err != nil {
+		c.log.Warn("a stored message cannot be seen here", "room", cmd.Room.Room, "seq", res.Seq, "err", err)
+	}
+	return Posted{Seq: res.Seq, TS: res.TS, Duplicate: res.Duplicate}, nil
+}

@@ -1,0 +1,104 @@
+package calls
+
+import (
+	"errors"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/storage"
+)
+
+// Errors with which a Log answers for certain: the command is not in the log and never will be. Any other error means
+// that its outcome is not known.
+var (
+	// ErrNoQuorum means that no leader is known and the caller asked not to wait for one.
+	ErrNoQuorum = errors.New("no leader is known")
+	// ErrStorageFull means that the disk is above its high-water mark.
+	ErrStorageFull = errors.New("disk is nearly full")
+	// ErrTooLarge means that the command does not fit in the log.
+	ErrTooLarge = errors.New("command is too large")
+	// ErrOverloaded means that too many commands wait already.
+	ErrOverloaded = errors.New("too many commands are waiting")
+)
+
+// Internal is the code of a fault of the broker. It is not in the contract's list, since no client can do anything
+// about it; its status is 500.
+const Internal problem.Code = "internal"
+
+// Times to wait before another try, where nothing better is known.
+const (
+	retrySoon = time.Second
+	retryFull = time.Minute
+)
+
+// ProblemOf returns the refusal in r, nil when the command was done. It is the one mapping from outcomes to problems.
+func ProblemOf(r storage.Result) *problem.Problem {
+	switch r.Outcome {
+	case storage.Done:
+		return nil
+	case storage.Fenced:
+		return problem.New(problem.Conflict, "A newer connection of this client has taken over.")
+	}
+	// The names of outcomes are wire codes. A name this build does not know comes from a newer node.
+	code := problem.Code(r.Outcome.String())
+	if !code.Known() {
+		code = problem.Forbidden
+	}
+	return problem.New(code, "%s", sentence(r.Detail))
+}
+
+// logProblem is the refusal for an error of the log.
+func logProblem(err error) *problem.Problem {
+	switch {
+	case errors.Is(err, ErrNoQuorum):
+		return problem.New(problem.NoQuorum, "").After(retrySoon)
+	case errors.Is(err, ErrStorageFull):
+		return problem.New(problem.StorageFull, "").After(retryFull)
+	case errors.Is(err, ErrTooLarge):
+		return problem.New(problem.TooLarge, "")
+	case errors.Is(err, ErrOverloaded):
+		return problem.New(problem.RateLimited, "This node has too much to write at the moment.").After(retrySoon)
+	}
+	return outcomeUnknown()
+}
+
+func outcomeUnknown() *problem.Problem {
+	return problem.New(problem.OutcomeUnknown, "").After(retrySoon)
+}
+
+// ProblemFrom returns err as a refusal: a *problem.Problem as it is, an *auth.Refusal under its code, anything else as
+// Internal without a detail, since its text is not for clients.
+func ProblemFrom(err error) *problem.Problem {
+	if p := (*problem.Problem)(nil); errors.As(err, &p) {
+		return p
+	}
+	if r := (*auth.Refusal)(nil); errors.As(err, &r) {
+		return problem.New(problem.Code(r.Code), "%s", sentence(r.Title)).After(r.RetryAfter)
+	}
+	return problem.New(Internal, "")
+}
+
+// broken reports a fault of the store: logged here, told in general terms.
+func (c *Calls) broken(err error) error {
+	if errors.Is(err, storage.ErrClosed) {
+		return problem.New(problem.NoQuorum, "This node is stopping; ask another one.").After(retrySoon)
+	}
+	c.log.Error("the store cannot be read", "err", err)
+	return problem.New(Internal, "")
+}
+
+// sentence makes a sentence of a detail as the log words it.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	r, n := utf8.DecodeRuneInString(s)
+	s = string(unicode.ToUpper(r)) + s[n:]
+	if last := s[len(s)-1]; last != '.' && last != '!' && last != '?' {
+		s += "."
+	}
+	return s
+}

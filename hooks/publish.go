@@ -1,0 +1,124 @@
+package hooks
+
+import (
+	"errors"
+
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/envelope"
+	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/storage"
+)
+
+// MaxLive is the largest payload of a live value, in bytes.
+const MaxLive = 4096
+
+// Publish is a PUBLISH, or a will, as the rules see it. The strings and the payload may be kept.
+type Publish struct {
+	From     auth.Identity
+	Device   string // client id
+	Topic    string // alias resolved
+	Payload  []byte
+	CID      string // v5 user property
+	Expiry   uint32 // v5 Message Expiry Interval, seconds
+	Dup      bool
+	PacketID uint16 // 0 for QoS 0
+	Epoch    uint64 // of the stored session, 0 = none
+}
+
+// Action is what a publish comes to. Exactly one field is set.
+type Action struct {
+	Append *storage.Append
+	Live   *Live
+	Call   *Call
+}
+
+// Live is a value that is passed on and never stored.
+type Live struct {
+	Room    storage.RoomKey
+	Name    string
+	User    string
+	Payload []byte
+}
+
+// Call is an rpc: its method, and the payload as sent.
+type Call struct {
+	Method  string
+	Payload []byte
+}
+
+// Posting makes the command of a message, or says why it may not be posted; HTTP and MQTT share it.
+type Posting interface {
+	CheckSize(size int) *problem.Problem
+	AppendOf(id auth.Identity, room string, m *envelope.Message) (*storage.Append, error)
+}
+
+// Publishing holds the rules of writing. Its fields are fixed before use; any number of goroutines may call Decide.
+type Publishing struct {
+	Access  Access
+	Posting Posting
+}
+
+// Decide says what p comes to, or why it is refused. It changes nothing and does not wait.
+func (r *Publishing) Decide(p *Publish) (Action, *problem.Problem) {
+	t, bad := topic.ParsePublish(p.Topic)
+	if bad != nil {
+		if p.From.Guest {
+			return Action{}, problem.New(problem.GuestReadOnly, "")
+		}
+		return Action{}, bad
+	}
+	if t.Namespace != p.From.Namespace {
+		return Action{}, problem.New(problem.Forbidden, "You are in namespace %s and write only there.", p.From.Namespace)
+	}
+	if t.Kind == topic.RPC {
+		return Action{Call: &Call{Method: t.Method, Payload: p.Payload}}, nil
+	}
+	k := storage.RoomKey{NS: t.Namespace, Room: t.Room}
+	switch t.Kind {
+	case topic.Send:
+		return r.send(p, k, t.Type)
+	case topic.Live:
+		return r.live(p, k, t)
+	default:
+		if p.From.Guest {
+			return Action{}, problem.New(problem.GuestReadOnly, "")
+		}
+		return Action{}, problem.New(problem.Unsupported, "%s topics are not offered yet.", t.Kind)
+	}
+}
+
+func (r *Publishing) send(p *Publish, k storage.RoomKey, typ string) (Action, *problem.Problem) {
+	if bad := r.Posting.CheckSize(len(p.Payload)); bad != nil {
+		return Action{}, bad
+	}
+	m, bad := envelope.Parse(typ, p.Payload, envelope.Options{CID: p.CID, MessageExpiry: p.Expiry})
+	if bad != nil {
+		if p.From.Guest { // to one who may not write, the faults of the payload are no news
+			return Action{}, problem.New(problem.GuestReadOnly, "")
+		}
+		return Action{}, bad
+	}
+	a, err := r.Posting.AppendOf(p.From, k.Room, &m)
+	if err != nil {
+		if errors.As(err, &bad) {
+			return Action{}, bad
+		}
+		return Action{}, problem.New(problem.NoQuorum, "")
+	}
+	a.Device, a.Epoch, a.Dup, a.PacketID = p.Device, p.Epoch, p.Dup, p.PacketID
+	return Action{Append: a}, nil
+}
+
+func (r *Publishing) live(p *Publish, k storage.RoomKey, t topic.Publish) (Action, *problem.Problem) {
+	if bad := r.Access.mayWriteLive(p.From, k); bad != nil {
+		return Action{}, bad
+	}
+	if t.User != p.From.User {
+		return Action{}, problem.New(problem.Forbidden, "A live value ends in its writer's name; yours is %s.", p.From.User)
+	}
+	if len(p.Payload) > MaxLive {
+		return Action{}, problem.New(problem.TooLarge, "A live value has at most %d bytes, this one has %d.", MaxLive, len(p.Payload))
+	}
+	return Action{Live: &Live{Room: k, Name: t.Name, User: t.User, Payload: p.Payload}}, nil
+}

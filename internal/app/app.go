@@ -1,0 +1,363 @@
+// Package app builds a whole node out of its parts, starts and stops it. Command madang runs one; tests run several in
+// one process.
+//
+//	 clients                                        operators
+//	    |                                               |
+//	transport.Listener (mqtt, mqtts, web)          ops listener
+//	    |            \                                  |
+//	 broker.Broker   api.Handler                   api.Ops
+//	    |    \          |                               |
+//	    |   hooks.Publishing, calls.Calls, auth.Chain   |
+//	    |         |                                     |
+//	 broker.Commands (a log of commands)                |
+//	    |                                               |
+//	 cluster.Node (raft) --applies to--> storage.Store -+
+//
+// Built from the bottom up, stopped from the top down.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/madang-chat/madang/broker"
+	"github.com/madang-chat/madang/broker/transport"
+	"github.com/madang-chat/madang/cluster"
+	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/internal/config"
+	"github.com/madang-chat/madang/storage"
+)
+
+// Options are what a test may exchange of a node's surroundings.
+type Options struct {
+	Logger *slog.Logger
+	FS     vfs.FS       // of the store; nil = the operating system's
+	Disk   cluster.Disk // of the log; nil = the operating system's
+}
+
+// App is one node. Start it once, Stop it once.
+type App struct {
+	cfg  *config.Config
+	log  *slog.Logger
+	lock *os.File // data directory in use
+
+	store   *storage.Store
+	node    *cluster.Node
+	auth    *auth.Chain
+	calls   *calls.Calls
+	broker  *broker.Broker
+	metrics *prometheus.Registry
+	secret  atomic.Pointer[[]byte]
+
+	listeners map[string]*transport.Listener
+	web       *webServer
+	ops       *webServer
+
+	ctx     context.Context // ends when Stop begins to take the node down
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	failed  chan error
+	ready   chan struct{} // closed when the node may serve
+	stop    sync.Once
+	stopErr error
+
+	closers []closer // run backwards by Stop
+}
+
+type closer struct {
+	name string
+	f    func(ctx context.Context) error
+}
+
+func (a *App) onStop(name string, f func(ctx context.Context) error) {
+	a.closers = append(a.closers, closer{name, f})
+}
+
+// New opens the node's data and its ports. On an error everything opened is closed again.
+func New(cfg *config.Config, o Options) (app *App, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	a := &App{
+		cfg: cfg, log: o.Logger, failed: make(chan error, 1), ready: make(chan struct{}),
+		listeners: map[string]*transport.Listener{}, metrics: prometheus.NewRegistry(),
+	}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Stop(context.Background()))
+		}
+	}()
+	for _, step := range []func(*Options) error{a.openData, a.openRules, a.openPorts} {
+		if err := step(&o); err != nil {
+			return nil, err
+		}
+	}
+	a.register()
+	return a, nil
+}
+
+// openData opens the store and the log over it.
+func (a *App) openData(o *Options) error {
+	dir := a.cfg.Node.DataDir
+	so := storage.Options{
+		Dir: filepath.Join(dir, "db"), FS: o.FS, TailBytes: a.cfg.Limits.TailBytes,
+		Logger: a.log.With("component", "storage"),
+		Fatal: func(line error) {
+			a.fail(line)
+			<-a.ctx.Done() // Pebble must not go on; the process is about to end
+			select {}
+		},
+	}
+	if o.FS == nil {
+		so.FS = vfs.Default
+		if err := a.lockData(dir); err != nil {
+			return err
+		}
+	}
+	if err := so.FS.MkdirAll(dir, 0o750); err != nil {
+		return dataError(dir, err)
+	}
+	if err := storage.Recover(so); err != nil {
+		return dataError(dir, err)
+	}
+	store, err := storage.Open(so)
+	if err != nil {
+		return dataError(dir, err)
+	}
+	a.store = store
+	a.onStop("store", func(context.Context) error { return store.Close() })
+
+	cc := cluster.DefaultConfig(filepath.Join(dir, "raft"), a.nodeName())
+	cc.Logger, cc.Disk = a.log.With("component", "cluster"), o.Disk
+	if n := a.cfg.Cluster.SnapshotThreshold; n > 0 {
+		cc.SnapshotThreshold = uint64(n)
+	}
+	if n := a.cfg.Cluster.TrailingLogs; n > 0 {
+		cc.TrailingLogs = uint64(n)
+	}
+	if n := a.cfg.Limits.PendingBytes; n > 0 {
+		cc.PendingBytes = n
+	}
+	node, err := cluster.Open(cc, store)
+	if err != nil {
+		return dataError(dir, err)
+	}
+	a.node = node
+	a.onStop("log", node.Close)
+	return nil
+}
+
+func dataError(dir string, err error) error {
+	return fmt.Errorf("open the data in %s: %w", dir, err)
+}
+
+func (a *App) nodeName() string {
+	if a.cfg.Node.Name != "" {
+		return a.cfg.Node.Name
+	}
+	if h, err := os.Hostname(); err == nil && h != "" {
+		return h
+	}
+	return "madang"
+}
+
+// openRules makes what decides and answers: who may log in, what may be written, what can be called.
+func (a *App) openRules(*Options) error {
+	c := a.cfg
+	chain, err := auth.New(a.ctx, auth.Config{
+		Trust: c.Auth.Trust, UsersFile: c.Auth.UsersFile, Guest: c.Auth.Guest, Admins: c.Auth.Admins, Auditors: c.Auth.Auditors,
+		BackOff: c.Auth.BackOff, HashConcurrency: c.Auth.HashConcurrency, LoginTTL: c.Auth.LoginTTL, GuestTTL: c.Auth.GuestTTL,
+		JWT: auth.JWTConfig{
+			HMACSecretFile: c.Auth.JWT.HMACSecretFile, PublicKeyFile: c.Auth.JWT.PublicKeyFile, JWKSURL: c.Auth.JWT.JWKSURL,
+			Issuer: c.Auth.JWT.Issuer, Audience: c.Auth.JWT.Audience,
+		},
+		Logger: a.log.With("component", "auth"),
+	}, a.tokenSecret)
+	if err != nil {
+		return err
+	}
+	a.auth = chain
+	a.onStop("auth", func(context.Context) error { chain.Close(); return nil })
+
+	log := broker.Commands{Node: a.node}
+	kind, _ := storage.ParseRoomKind(c.Rooms.AutoCreate)
+	a.calls = calls.New(calls.Config{
+		Log: log, Store: a.store, Auth: chain, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
+		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, AckWait: c.Limits.AckWait,
+		Logger: a.log,
+	})
+	a.broker = broker.New(broker.Config{
+		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Auth: chain, Calls: a.calls, Ready: a.ready,
+		Rules:  &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls},
+		Limits: brokerLimits(c), Logger: a.log.With("component", "broker"),
+	})
+	return nil
+}
+
+func brokerLimits(c *config.Config) broker.Limits {
+	l := &c.Limits
+	return broker.Limits{
+		Packet: int(l.Packet), Message: int(l.Message), AckWait: l.AckWait, InFlight: l.InFlight, InFlightBytes: l.InFlightBytes,
+		Window: l.Window, ConnectionBytes: int(l.ConnectionBytes), OutboundBytes: l.OutboundBytes, QoS0Lag: uint64(l.QoS0Lag),
+		QoS0LagTime: l.QoS0LagTime, Filters: l.FiltersPerSubscribe, SessionFilters: l.FiltersPerSession,
+		SessionsPerUser: l.SessionsPerUser, SessionExpiry: l.SessionExpiry, RoomsPerUser: l.RoomsPerUser,
+		ConnectTimeout: l.ConnectTimeout, KeepAliveMax: l.KeepaliveMax, Stalled: l.Stalled,
+		MessagesPerSecond: float64(l.MessagesPerSecond), LiveTTL: c.Rooms.LiveTTL, TypingTTL: c.Rooms.TypingTTL,
+	}
+}
+
+// tokenSecret is the cluster's secret for tokens, nil until the log has one.
+func (a *App) tokenSecret() []byte {
+	if v := a.secret.Load(); v != nil {
+		return *v
+	}
+	v, err := a.store.Secret(broker.TokenSecret)
+	if err != nil || v == nil {
+		return nil
+	}
+	a.secret.Store(&v)
+	return v
+}
+
+// Start serves. It returns at once; Ready tells when clients are answered.
+func (a *App) Start() {
+	a.broker.Start()
+	for name, l := range a.listeners {
+		a.running.Go(func() {
+			if err := l.Serve(a.ctx, a.broker.Serve); err != nil && a.ctx.Err() == nil {
+				a.log.Error("listener ended", "listener", name, "err", err)
+			}
+		})
+	}
+	a.web.start(a)
+	a.ops.start(a)
+	duties := &broker.Duties{
+		Store: a.store, Log: broker.Commands{Node: a.node}, Leader: a.node, Logger: a.log.With("component", "duties"),
+		Retention: broker.Retention{
+			Age: a.cfg.Rooms.Retention.Age, Count: uint64(a.cfg.Rooms.Retention.Count), Bytes: uint64(a.cfg.Rooms.Retention.Bytes),
+		},
+		DedupeWindow: a.cfg.Limits.DedupeWindow, DedupeKeep: uint64(a.cfg.Limits.DedupeMin),
+	}
+	a.running.Go(func() { duties.Run(a.ctx) })
+	a.running.Go(a.becomeReady)
+}
+
+// becomeReady registers the boot in the log, makes what --dev promises, and opens the doors.
+func (a *App) becomeReady() {
+	log := broker.Commands{Node: a.node}
+	boot := make(chan struct{})
+	log.Propose(&storage.NodeUp{Node: a.nodeName(), Boot: a.node.Boot()}, func(storage.Result, error) { close(boot) })
+	wait := []<-chan struct{}{a.node.Ready(), boot}
+	if a.cfg.Dev {
+		lobby := make(chan struct{})
+		log.Propose(&storage.RoomCreate{Room: Lobby, Kind: storage.Public}, func(storage.Result, error) { close(lobby) })
+		wait = append(wait, lobby)
+	}
+	for _, c := range wait {
+		select {
+		case <-c:
+		case <-a.ctx.Done():
+			return
+		}
+	}
+	close(a.ready)
+}
+
+// Lobby is the room that --dev makes.
+var Lobby = storage.RoomKey{NS: "chat", Room: "lobby"}
+
+// Ready is closed when the node answers clients.
+func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// Failed yields the error after which the node cannot go on; the process should end with it.
+func (a *App) Failed() <-chan error { return a.failed }
+
+func (a *App) fail(err error) {
+	select {
+	case a.failed <- err:
+	default:
+	}
+}
+
+// Addr returns where a listener (mqtt, mqtts, web, ops) listens, "" when it is not open.
+func (a *App) Addr(name string) string {
+	if l := a.listeners[name]; l != nil {
+		return l.Addr().String()
+	}
+	for _, s := range []*webServer{a.web, a.ops} {
+		if s != nil && s.name == name {
+			return s.listener.Addr().String()
+		}
+	}
+	return ""
+}
+
+// Store and Node are for tests and tools.
+func (a *App) Store() *storage.Store { return a.store }
+
+// Node returns the node's log.
+func (a *App) Node() *cluster.Node { return a.node }
+
+// Broker returns the node's broker.
+func (a *App) Broker() *broker.Broker { return a.broker }
+
+// Reload takes over what a new configuration may change while running: certificates, users, keys. An error leaves
+// everything as it was for the part it names.
+func (a *App) Reload() error {
+	var errs []error
+	for _, l := range a.listeners {
+		errs = append(errs, l.ReloadCertificate())
+	}
+	for _, s := range []*webServer{a.web, a.ops} {
+		if s != nil {
+			errs = append(errs, s.listener.ReloadCertificate())
+		}
+	}
+	return errors.Join(append(errs, a.auth.Reload())...)
+}
+
+// Stop takes the node down: no new connections, answers that are known go out, v5 clients are told, the log is closed
+// after the last place was written. It returns when nothing of the node runs; ctx bounds the polite part.
+func (a *App) Stop(ctx context.Context) error {
+	a.stop.Do(func() {
+		var errs []error
+		for i := len(a.closers) - 1; i >= 0; i-- {
+			if c := a.closers[i]; c.f != nil {
+				if err := c.f(ctx); err != nil {
+					errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+				}
+			}
+		}
+		a.cancel()
+		a.stopErr = errors.Join(errs...)
+	})
+	return a.stopErr
+}
+
+// prefixes parses networks; the configuration has been checked.
+func prefixes(all []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range all {
+		if p, err := config.ParseNetwork(s); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// stopGrace bounds how long HTTP requests in hand may take at the end.
+const stopGrace = 2 * time.Second

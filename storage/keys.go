@@ -1,0 +1,156 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// Keys order as their fields do. 00 ends a name (no name holds it: client ids may, so theirs are escaped); seq, pos and
+// numbers are 8 bytes big endian.
+//
+//	M                              meta: applied index, log time, pos, epoch, outbox (store.go)
+//	N node 00                      node: boot, last number, groups, log time of the boot, lost (numbering.go)
+//	G node 00 slot                 results of one group (ring of resultSlots per node)
+//	B node 00 boot                 common place of the boot's live sessions
+//	R ns 00 room 00                room settings
+//	H ns 00 room 00                head: seq, n, ts, first, pos, bytes
+//	E ns 00 room 00 seq            entry (entry.go)
+//	J ns 00 room 00 user           membership, as the room has it
+//	U ns 00 user 00 room           membership, as the user's list has it (by FollowUp)
+//	D ns 00 room 00 user 00 cid    cid -> seq, hash
+//	C ns 00 room 00 seq            seq -> user, cid (to forget cids by age)
+//	S ns 00 user 00 client         session
+//	X ns 00 user 00 client 00 room lag of a session in a room: next entry wanted
+//	Q ns 00 user                   counts of a user: sessions, rooms made today
+//	O id                           outbox
+//	K name                         cluster-wide secret
+const (
+	prefixMeta       = 'M'
+	prefixNode       = 'N'
+	prefixGroup      = 'G'
+	prefixBootPlace  = 'B'
+	prefixRoom       = 'R'
+	prefixHead       = 'H'
+	prefixEntry      = 'E'
+	prefixMember     = 'J'
+	prefixUserRoom   = 'U'
+	prefixCID        = 'D'
+	prefixCIDBySeq   = 'C'
+	prefixSession    = 'S'
+	prefixLag        = 'X'
+	prefixUserCounts = 'Q'
+	prefixOutbox     = 'O'
+	prefixSecret     = 'K'
+	separator        = 0x00
+	escape           = 0x01 // in a client id: 00 -> 01 01, 01 -> 01 02
+	escapedSeparator = 0x01
+	escapedEscape    = 0x02
+	seqBytes         = 8
+	keyMetaApplied   = "M"
+	keyCapacity      = 96
+)
+
+// key builds a key of names, each ended by the separator.
+func key(prefix byte, names ...string) []byte {
+	k := make([]byte, 1, keyCapacity)
+	k[0] = prefix
+	for _, n := range names {
+		k = append(append(k, n...), separator)
+	}
+	return k
+}
+
+// last appends a final name, which needs no separator.
+func last(k []byte, name string) []byte { return append(k, name...) }
+
+func withNumber(k []byte, v uint64) []byte { return binary.BigEndian.AppendUint64(k, v) }
+
+func entryKey(r RoomKey, seq uint64) []byte {
+	return withNumber(key(prefixEntry, r.NS, r.Room), seq)
+}
+
+func cidKey(r RoomKey, user, cid string) []byte {
+	return last(key(prefixCID, r.NS, r.Room, user), cid)
+}
+
+func memberKey(r RoomKey, user string) []byte { return last(key(prefixMember, r.NS, r.Room), user) }
+
+func userRoomKey(ns, user, room string) []byte { return last(key(prefixUserRoom, ns, user), room) }
+
+func sessionKey(s SessionID) []byte {
+	return last(key(prefixSession, s.NS, s.User), escapeName(s.Client))
+}
+
+func lagPrefix(s SessionID) []byte { return key(prefixLag, s.NS, s.User, escapeName(s.Client)) }
+
+func lagKey(s SessionID, room string) []byte { return last(lagPrefix(s), room) }
+
+// end returns the first key after all keys that start with p.
+func end(p []byte) []byte {
+	e := append([]byte(nil), p...)
+	for i := len(e) - 1; i >= 0; i-- {
+		if e[i] != 0xff {
+			e[i]++
+			return e[:i+1]
+		}
+	}
+	return nil
+}
+
+// escapeName keeps the separator out of a client id, which may hold any UTF-8.
+func escapeName(s string) string {
+	clean := true
+	for i := range len(s) {
+		if s[i] <= escape {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return s
+	}
+	out := make([]byte, 0, len(s)+4)
+	for i := range len(s) {
+		switch s[i] {
+		case separator:
+			out = append(out, escape, escapedSeparator)
+		case escape:
+			out = append(out, escape, escapedEscape)
+		default:
+			out = append(out, s[i])
+		}
+	}
+	return string(out)
+}
+
+// unescapeName undoes escapeName.
+func unescapeName(s string) string {
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == escape && i+1 < len(s) {
+			i++
+			if s[i] == escapedSeparator {
+				out = append(out, separator)
+			} else {
+				out = append(out, escape)
+			}
+			continue
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
+}
+
+// split cuts a key after its prefix byte into names; the last is what follows the n-th separator.
+func split(k []byte, n int) []string {
+	names := make([]string, 0, n+1)
+	k = k[1:]
+	for range n {
+		name, rest, ok := bytes.Cut(k, []byte{separator})
+		if !ok {
+			return nil
+		}
+		names, k = append(names, string(name)), rest
+	}
+	return append(names, string(k))
+}

@@ -1,0 +1,253 @@
+package storage
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// makeRoom creates the room, or makes it again under an old name: its numbers go on after the old head.
+func (t *tx) makeRoom(d *draft, owner string, kind RoomKind, name string, guest GuestAccess) (outbox uint64) {
+	st := d.change()
+	*st = settings{Kind: kind, Name: name, Guest: guest, Owner: owner, Made: t.now}
+	d.head.First = d.head.Seq + 1
+	d.head.Gone = d.head.Total
+	d.headChanged, d.access = true, true
+	if owner == "" {
+		return 0
+	}
+	st.Members = 1
+	m := Member{Role: RoleOwner, Since: d.head.Seq, At: t.now}
+	t.setMember(d, owner, m)
+	return t.post(d.key, owner, m)
+}
+
+func (t *tx) roomCreate(c *RoomCreate) Result {
+	d := t.room(c.Room)
+	if d.exists() {
+		return Result{Outcome: Conflict, Detail: fmt.Sprintf("room %q exists", c.Room.Room)}
+	}
+	if c.By.Guest {
+		return Result{Outcome: GuestReadOnly, Detail: "guests own no rooms; log in to make one"}
+	}
+	if !c.Kind.known() || !c.Guest.known() {
+		return Result{Outcome: Conflict, Detail: "there is no such kind of room or guest access"}
+	}
+	return Result{Created: true, Seq: d.head.Seq, Outbox: t.makeRoom(d, c.By.User, c.Kind, c.Name, c.Guest)}
+}
+
+// mayGovern reports whether the actor may change the room itself.
+func (t *tx) mayGovern(d *draft, by Actor) bool {
+	return by.Admin || !by.Guest && t.member(d, by.User).Role == RoleOwner
+}
+
+func noRoom(k RoomKey) Result {
+	return Result{Outcome: NotFound, Detail: fmt.Sprintf("room %q does not exist", k.Room)}
+}
+
+func (t *tx) roomSet(c *RoomSet) Result {
+	d := t.room(c.Room)
+	if !d.exists() {
+		return noRoom(c.Room)
+	}
+	if !t.mayGovern(d, c.By) {
+		return Result{Outcome: Forbidden, Detail: "owners of the room and admins change its settings"}
+	}
+	if c.Kind != nil && *c.Kind != d.settings.Kind && (d.settings.Kind == Direct || *c.Kind == Direct) {
+		return Result{Outcome: Conflict, Detail: "a direct room stays one, and no other room becomes one"}
+	}
+	if c.Kind != nil && !c.Kind.known() || c.Guest != nil && !c.Guest.known() {
+		return Result{Outcome: Conflict, Detail: "there is no such kind of room or guest access"}
+	}
+	st := d.change()
+	if c.Name != nil {
+		st.Name = *c.Name
+	}
+	if c.Guest != nil {
+		st.Guest, d.access = *c.Guest, true
+	}
+	if c.Kind != nil {
+		st.Kind, d.access = *c.Kind, true
+	}
+	return Result{Seq: d.head.Seq}
+}
+
+func (t *tx) roomDelete(c *RoomDelete) Result {
+	d := t.room(c.Room)
+	if !d.exists() {
+		return noRoom(c.Room)
+	}
+	if !t.mayGovern(d, c.By) {
+		return Result{Outcome: Forbidden, Detail: "owners of the room and admins delete it"}
+	}
+	for _, u := range t.members(d) {
+		m := Member{Since: d.head.Seq, At: t.now}
+		t.setMember(d, u, m)
+		t.post(d.key, u, m)
+	}
+	from := key(prefixEntry, c.Room.NS, c.Room.Room)
+	t.delRange(from, end(from))
+	for _, p := range []byte{prefixCID, prefixCIDBySeq} {
+		from := key(p, c.Room.NS, c.Room.Room)
+		t.forgetRange(from, end(from))
+	}
+	d.cids = nil
+	st := d.change()
+	st.Deleted, st.Members = true, 0
+	d.head.First, d.head.Gone = d.head.Seq+1, d.head.Total
+	d.headChanged, d.access = true, true
+	return Result{Seq: d.head.Seq}
+}
+
+// members returns the users who are members as the batch leaves the room, in byte order.
+func (t *tx) members(d *draft) []string {
+	all := map[string]bool{}
+	prefix := key(prefixMember, d.key.NS, d.key.Room)
+	if err := scan(t.s.db, prefix, nil, func(k, _ []byte) (bool, error) {
+		all[string(k[len(prefix):])] = true
+		return true, nil
+	}); err != nil {
+		t.fail(err)
+	}
+	for u, m := range d.members {
+		if m.Role != "" {
+			all[u] = true
+		} else {
+			delete(all, u)
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func (t *tx) join(c *Join) Result {
+	d := t.room(c.Room)
+	if !d.exists() {
+		return noRoom(c.Room)
+	}
+	if c.By.Guest {
+		return Result{Outcome: GuestReadOnly, Detail: "guests are not members; log in to join"}
+	}
+	if m := t.member(d, c.By.User); m.Role != "" {
+		return Result{Present: true, Seq: m.Since}
+	}
+	if d.settings.Kind != Public && !c.By.Admin {
+		return Result{Outcome: Forbidden, Detail: fmt.Sprintf("room %q is %s: an owner adds its members", c.Room.Room, d.settings.Kind)}
+	}
+	d.change().Members++
+	e := t.system(d, c.By, RoleMember, "joined")
+	m := Member{Role: RoleMember, Since: e.Seq, At: t.now}
+	t.setMember(d, c.By.User, m)
+	return Result{Seq: e.Seq, TS: e.TS, Outbox: t.post(d.key, c.By.User, m)}
+}
+
+func (t *tx) leave(c *Leave) Result {
+	d := t.room(c.Room)
+	if !d.exists() {
+		return noRoom(c.Room)
+	}
+	was := t.member(d, c.By.User)
+	if was.Role == "" {
+		return Result{Seq: d.head.Seq}
+	}
+	d.change().Members--
+	e := t.system(d, c.By, was.Role, "left")
+	t.setMember(d, c.By.User, Member{Since: e.Seq, At: t.now})
+	return Result{Present: true, Seq: e.Seq, TS: e.TS, Outbox: t.post(d.key, c.By.User, Member{Since: e.Seq})}
+}
+
+// system appends what happened to the room, with who did it as sender.
+func (t *tx) system(d *draft, by Actor, role Role, event string) *Entry {
+	tail := append([]byte(`,"data":{"event":"`), event...)
+	tail = append(append(append(tail, `","user":"`...), by.User...), `"}`...)
+	return t.push(d, TypeSystem, by, "", role, tail, 0)
+}
+
+// outboxItem is what a change of a room means for one user's room list. It leaves the outbox with its FollowUp.
+type outboxItem struct {
+	Room RoomKey `cbor:"1,keyasint"`
+	User string  `cbor:"2,keyasint"`
+	Role Role    `cbor:"3,keyasint,omitempty"` // "" = no longer a member
+	Seq  uint64  `cbor:"4,keyasint"`
+	At   int64   `cbor:"5,keyasint,omitempty"`
+}
+
+func outboxKey(id uint64) []byte { return withNumber(key(prefixOutbox), id) }
+
+// post puts an item in the outbox and returns its number.
+func (t *tx) post(r RoomKey, user string, m Member) uint64 {
+	t.meta.Outbox++
+	t.set(outboxKey(t.meta.Outbox), mustCBOR(outboxItem{Room: r, User: user, Role: m.Role, Seq: m.Since, At: m.At}))
+	t.changed.Outbox = true
+	return t.meta.Outbox
+}
+
+func (t *tx) followUp(c *FollowUp) Result {
+	if c.ID <= t.meta.FollowedUp {
+		return Result{Duplicate: true}
+	}
+	if c.ID != t.meta.FollowedUp+1 || c.ID > t.meta.Outbox {
+		return Result{Outcome: Conflict, Detail: fmt.Sprintf("outbox item %d is the next", t.meta.FollowedUp+1)}
+	}
+	k := outboxKey(c.ID)
+	b := t.get(k)
+	if b == nil {
+		t.fail(fmt.Errorf("%w: outbox item %d is missing", ErrEntry, c.ID))
+		return Result{}
+	}
+	var it outboxItem
+	if err := cborDec.Unmarshal(b, &it); err != nil {
+		t.fail(fmt.Errorf("%w: outbox item %d: %w", ErrEntry, c.ID, err))
+		return Result{}
+	}
+	uk := userRoomKey(it.Room.NS, it.User, it.Room.Room)
+	if it.Role == "" {
+		t.remove(uk)
+	} else {
+		t.write(uk, mustCBOR(Member{Role: it.Role, Since: it.Seq, At: it.At}))
+	}
+	t.del(k)
+	t.meta.FollowedUp = c.ID
+	t.changed.FollowedUp = true
+	return Result{Seq: it.Seq}
+}
+
+// userCounts are small numbers kept per user for limits.
+type userCounts struct {
+	Sessions int   `cbor:"1,keyasint,omitempty"`
+	Day      int64 `cbor:"2,keyasint,omitempty"` // days since the epoch, of log time
+	Made     int   `cbor:"3,keyasint,omitempty"` // rooms made by a first message on that day
+}
+
+const msPerDay = 24 * 60 * 60 * 1000
+
+func (t *tx) counts(ns, user string) userCounts {
+	var n userCounts
+	if b := t.get(last(key(prefixUserCounts, ns), user)); b != nil {
+		if err := cborDec.Unmarshal(b, &n); err != nil {
+			t.fail(fmt.Errorf("%w: counts of user %q: %w", ErrEntry, user, err))
+		}
+	}
+	return n
+}
+
+func (t *tx) setCounts(ns, user string, n userCounts) {
+	k := last(key(prefixUserCounts, ns), user)
+	if n == (userCounts{}) {
+		t.del(k)
+		return
+	}
+	t.set(k, mustCBOR(n))
+}
+
+func (t *tx) countRoomMade(ns, user string, limit int) bool {
+	n := t.counts(ns, user)
+	if day := t.now / msPerDay; n.Day != day {
+		n.Day, n.Made = day, 0
+	}
+	if n.Made >= limit {
+		return false
+	}
+	n.Made++
+	t.setCounts(ns, user, n)
+	return true
+}

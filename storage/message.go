@@ -1,0 +1,193 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+)
+
+// append puts a message at the end of its room, or says why not. Order of the checks: a fenced sender is nobody; what was
+// appended before is answered as it was then; then the rules of the room.
+func (t *tx) append(c *Append) Result {
+	if c.Epoch != 0 && t.fenced(c.session(), c.Epoch) {
+		return Result{Outcome: Fenced}
+	}
+	return t.appendMessage(c)
+}
+
+func (c *Append) session() SessionID {
+	return SessionID{NS: c.Room.NS, User: c.From.User, Client: c.Device}
+}
+
+func (t *tx) appendMessage(c *Append) Result {
+	d := t.room(c.Room)
+	create := !d.exists()
+	if create {
+		if r := t.autoCreate(d, c); r.Outcome != Done {
+			return r
+		}
+	} else if r, again := t.again(c); again {
+		return r
+	}
+	role, refusal := t.mayWrite(d, c.From)
+	if refusal.Outcome != Done {
+		return refusal
+	}
+	e := t.push(d, c.Type, c.From, c.Device, role, c.Tail, c.TTL)
+	if c.CID != "" {
+		t.rememberCID(d, c, e)
+	}
+	return Result{Seq: e.Seq, TS: e.TS, Created: create}
+}
+
+// mayWrite applies the rules of the room to a sender and returns the role shown with the message.
+func (t *tx) mayWrite(d *draft, from Actor) (Role, Result) {
+	if from.Guest {
+		if (&Room{Kind: d.settings.Kind, Guest: d.settings.Guest}).GuestMay() != GuestWrite {
+			return "", Result{Outcome: GuestReadOnly}
+		}
+		if d.settings.Frozen {
+			return "", Result{Outcome: Frozen}
+		}
+		return RoleGuest, Result{}
+	}
+	m := t.member(d, from.User)
+	if m.Role == "" && d.settings.Kind != Public && !from.Admin {
+		return "", Result{Outcome: NotMember, Detail: fmt.Sprintf("room %q is %s: its members write in it", d.key.Room, d.settings.Kind)}
+	}
+	if d.settings.Frozen && !from.Admin && m.Role != RoleOwner && m.Role != RoleOperator {
+		return "", Result{Outcome: Frozen}
+	}
+	if m.Role == "" {
+		return RoleMember, Result{}
+	}
+	return m.Role, Result{}
+}
+
+// maxTTL (seconds) keeps what a ttl leads to below 2^53 ms.
+const maxTTL = 1 << 42
+
+// push writes the next entry of the room.
+func (t *tx) push(d *draft, typ string, from Actor, device string, role Role, tail []byte, ttl int64) *Entry {
+	t.meta.Pos++
+	h := &d.head
+	h.Seq++
+	if countsAsMessage(typ) {
+		h.N++
+	}
+	h.TS = max(t.now, h.TS)
+	h.Pos = t.meta.Pos
+	e := &Entry{Seq: h.Seq, N: h.N, Pos: h.Pos, TS: h.TS, Type: typ, User: from.User, Device: device}
+	if ttl > 0 {
+		e.Expiry = h.TS + min(ttl, maxTTL)*1000
+	}
+	t.json = appendJSON(t.json[:0], d.key, e, from, role, tail)
+	e.JSON = bytes.Clone(t.json)
+	h.Total += uint64(len(e.JSON))
+	e.Total = h.Total
+	d.headChanged = true
+	d.entries = append(d.entries, e)
+	t.buf = e.appendTo(t.buf[:0])
+	t.write(entryKey(d.key, e.Seq), t.buf)
+	return e
+}
+
+// autoCreate makes the room a first message asks for, where the sender's broker allows it.
+func (t *tx) autoCreate(d *draft, c *Append) Result {
+	if c.AutoCreate == 0 || c.From.Guest || c.From.User == "" {
+		return Result{Outcome: NotFound, Detail: fmt.Sprintf("room %q does not exist", c.Room.Room)}
+	}
+	if !c.AutoCreate.known() {
+		return Result{Outcome: Conflict, Detail: "there is no such kind of room"}
+	}
+	if c.RoomsPerDay > 0 && !t.countRoomMade(c.Room.NS, c.From.User, c.RoomsPerDay) {
+		return Result{Outcome: Limit, Detail: fmt.Sprintf("%d rooms made today are the limit", c.RoomsPerDay)}
+	}
+	t.makeRoom(d, c.From.User, c.AutoCreate, "", GuestDefault)
+	return Result{}
+}
+
+// again answers a message that was appended before: by cid, or by DUP when that is certain.
+func (t *tx) again(c *Append) (Result, bool) {
+	if c.CID != "" {
+		if b := t.get(cidKey(c.Room, c.From.User, c.CID)); b != nil {
+			seq, ts, hash, err := decodeCID(b)
+			if err != nil {
+				t.fail(fmt.Errorf("room %q: %w", c.Room.Room, err))
+				return Result{}, true
+			}
+			if hash != c.Hash {
+				return Result{Outcome: CIDConflict, Detail: fmt.Sprintf("cid %q was used for another message (seq %d)", c.CID, seq), Seq: seq}, true
+			}
+			return Result{Seq: seq, TS: ts, Duplicate: true}, true
+		}
+		return Result{}, false
+	}
+	if !c.Dup || c.Epoch == 0 {
+		return Result{}, false
+	}
+	rec := t.session(c.session())
+	if rec == nil {
+		return Result{}, false
+	}
+	for _, u := range rec.Previous {
+		if u.PacketID == c.PacketID && u.Hash == c.Hash && u.Room == c.Room.Room {
+			return Result{Seq: u.Seq, TS: u.TS, Duplicate: true}, true
+		}
+	}
+	return Result{}, false
+}
+
+const (
+	cidVersion   = 1
+	bySeqVersion = 1
+)
+
+// rememberCID stores a cid: version, hash, uvarint seq, uvarint ts; and beside it, by seq, who sent which cid.
+func (t *tx) rememberCID(d *draft, c *Append, e *Entry) {
+	b := append(make([]byte, 0, 32), cidVersion)
+	b = append(b, c.Hash[:]...)
+	b = binary.AppendUvarint(b, e.Seq)
+	b = binary.AppendUvarint(b, uint64(e.TS))
+	t.set(cidKey(c.Room, c.From.User, c.CID), b)
+	x := bySeq{seq: e.Seq, ts: e.TS, user: c.From.User, cid: c.CID}
+	t.buf = x.appendTo(t.buf[:0])
+	t.write(bySeqKey(d.key, e.Seq), t.buf)
+	d.cids = append(d.cids, x)
+}
+
+func decodeCID(b []byte) (seq uint64, ts int64, hash [16]byte, err error) {
+	r := readRecord(b, cidVersion)
+	copy(hash[:], r.fixed(uint64(len(hash))))
+	seq, ts = r.uvarint(), int64(r.uvarint())
+	if !r.end() {
+		return 0, 0, hash, fmt.Errorf("%w: cid", ErrEntry)
+	}
+	return seq, ts, hash, nil
+}
+
+// bySeq finds the cid of an entry, to forget it by age: version, uvarint ts, user with length, cid.
+type bySeq struct {
+	seq  uint64
+	ts   int64
+	user string
+	cid  string
+}
+
+func bySeqKey(k RoomKey, seq uint64) []byte {
+	return withNumber(key(prefixCIDBySeq, k.NS, k.Room), seq)
+}
+
+func (x *bySeq) appendTo(b []byte) []byte {
+	b = binary.AppendUvarint(append(b, bySeqVersion), uint64(x.ts))
+	return append(appendSized(b, x.user), x.cid...)
+}
+
+func decodeBySeq(seq uint64, b []byte) (bySeq, error) {
+	r := readRecord(b, bySeqVersion)
+	x := bySeq{seq: seq, ts: int64(r.uvarint()), user: string(r.sized()), cid: string(r.b)}
+	if r.bad {
+		return bySeq{}, fmt.Errorf("%w: cid of seq %d", ErrEntry, seq)
+	}
+	return x, nil
+}

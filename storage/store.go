@@ -1,0 +1,310 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options of Open. The zero value of a field other than Dir takes the default named beside it.
+type Options struct {
+	Dir       string
+	FS        vfs.FS           // the operating system's
+	TailBytes int64            // memory of recent entries over all rooms; 64 MiB
+	Rooms     int              // rooms whose head and settings stay in memory; 100,000
+	CacheSize int64            // Pebble's block cache; 32 MiB
+	Logger    *slog.Logger     // slog.Default
+	Fatal     func(line error) // called when Pebble cannot go on (its write-ahead log cannot be written); must not return
+}
+
+// Errors of Open and of the reads.
+var (
+	ErrFormat = errors.New("data directory was written by a newer madang")
+	ErrClosed = errors.New("store is closed")
+)
+
+const (
+	defaultTailBytes = 64 << 20
+	defaultRooms     = 100_000
+	defaultCache     = 32 << 20
+	bloomBits        = 10
+	memTableSize     = 16 << 20
+	formatVersion    = 1
+)
+
+// Store is the replicated state of one node. See the package comment for who may call what.
+type Store struct {
+	opts Options
+	log  *slog.Logger
+
+	// dbMu guards db against Swap and Close: readers and Apply hold it shared for the length of one call.
+	dbMu  sync.RWMutex
+	db    *pebble.DB
+	cache *pebble.Cache
+
+	// applyMu serialises Apply, Swap and Close. Lock order: applyMu, dbMu, rooms.mu, cell.mu.
+	applyMu sync.Mutex
+	meta    meta                 // as committed; changed under applyMu, read through metaMu
+	nodes   map[string]nodeState // numbering; owned by Apply
+	epochs  map[SessionID]uint64 // newest epoch of sessions that published lately; owned by Apply
+	metaMu  sync.RWMutex
+	stats   Stats // under metaMu
+
+	scratchBuf, scratchJSON []byte // of the next batch; owned by Apply
+
+	rooms    rooms
+	tail     tailBudget
+	watchers watchers
+}
+
+// meta is the record that makes a batch one step of the log.
+type meta struct {
+	Applied uint64 // Raft index
+	Time    int64  // log time of that entry, ms
+	Pos     uint64 // last place given to an entry
+	Outbox  uint64 // last item given
+	Epoch   uint64 // last epoch given
+
+	FollowedUp uint64 // last item of the outbox that was carried to its user
+}
+
+func (m meta) encode() []byte {
+	b := append(make([]byte, 0, 48), formatVersion)
+	for _, v := range [...]uint64{m.Applied, uint64(m.Time), m.Pos, m.Outbox, m.Epoch, m.FollowedUp} {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+func decodeMeta(b []byte) (meta, error) {
+	if len(b) == 0 {
+		return meta{}, fmt.Errorf("%w: empty meta record", ErrEntry)
+	}
+	if b[0] != formatVersion {
+		return meta{}, fmt.Errorf("%w (format %d, this build reads %d)", ErrFormat, b[0], formatVersion)
+	}
+	r := readRecord(b, formatVersion)
+	m := meta{
+		Applied: r.uvarint(), Time: int64(r.uvarint()), Pos: r.uvarint(), Outbox: r.uvarint(), Epoch: r.uvarint(),
+		FollowedUp: r.uvarint(),
+	}
+	if !r.end() || m.FollowedUp > m.Outbox {
+		return meta{}, fmt.Errorf("%w: meta record", ErrEntry)
+	}
+	return m, nil
+}
+
+// Open opens or makes the store in o.Dir, after Recover. A damaged store is an error, never an empty one.
+func Open(o Options) (*Store, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.TailBytes == 0 {
+		o.TailBytes = defaultTailBytes
+	}
+	if o.Rooms == 0 {
+		o.Rooms = defaultRooms
+	}
+	if o.CacheSize == 0 {
+		o.CacheSize = defaultCache
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(line error) { panic(line) }
+	}
+	if err := Recover(o); err != nil {
+		return nil, err
+	}
+	s := &Store{opts: o, log: o.Logger, cache: pebble.NewCache(o.CacheSize)}
+	if err := s.open(); err != nil {
+		s.cache.Unref()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open opens Pebble and loads what Apply keeps in memory. Callers hold applyMu and dbMu, or are alone.
+func (s *Store) open() error {
+	po := &pebble.Options{
+		FS:                 s.opts.FS,
+		Cache:              s.cache,
+		MemTableSize:       memTableSize,
+		FormatMajorVersion: pebble.FormatTableFormatV6, // ratcheted one release after every node can read it
+		Logger:             pebbleLogger{s.log, s.opts.Fatal},
+	}
+	for i := range po.Levels {
+		po.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+	}
+	db, err := pebble.Open(s.opts.Dir, po)
+	if err != nil {
+		return fmt.Errorf("open the store in %s: %w", s.opts.Dir, err)
+	}
+	s.db = db
+	s.nodes = map[string]nodeState{}
+	s.epochs = map[SessionID]uint64{}
+	s.rooms.reset(s.opts.Rooms)
+	s.tail.reset(s.opts.TailBytes)
+	if err := s.load(); err != nil {
+		s.db = nil
+		return errors.Join(fmt.Errorf("open the store in %s: %w", s.opts.Dir, err), db.Close())
+	}
+	return nil
+}
+
+func (s *Store) load() error {
+	b, err := s.get([]byte(keyMetaApplied))
+	if err != nil {
+		return err
+	}
+	m := meta{}
+	if b != nil {
+		if m, err = decodeMeta(b); err != nil {
+			return err
+		}
+	}
+	s.metaMu.Lock()
+	s.meta = m
+	s.metaMu.Unlock()
+	return s.scanNodes(func(name string, st nodeState) { s.nodes[name] = st })
+}
+
+// Applied returns the index and the log time (ms) of the last entry applied.
+func (s *Store) Applied() (index uint64, logTime int64) {
+	m := s.current()
+	return m.Applied, m.Time
+}
+
+// Pos returns the place of the newest entry over all rooms. Whoever reads Pos and then takes from a Watcher has been told
+// of every entry up to it: in this order nothing at or below Pos is missed.
+func (s *Store) Pos() uint64 { return s.current().Pos }
+
+func (s *Store) current() meta {
+	s.metaMu.RLock()
+	defer s.metaMu.RUnlock()
+	return s.meta
+}
+
+// Sync makes everything applied so far durable.
+func (s *Store) Sync() error {
+	s.dbMu.RLock()
+	defer s.dbMu.RUnlock()
+	if s.db == nil {
+		return ErrClosed
+	}
+	return s.db.LogData(nil, pebble.Sync)
+}
+
+// Close syncs and closes the store. Later calls of anything return ErrClosed.
+func (s *Store) Close() error {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	s.dbMu.Lock()
+	defer s.dbMu.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	err := errors.Join(s.db.LogData(nil, pebble.Sync), s.db.Close())
+	s.db = nil
+	s.rooms.reset(s.opts.Rooms)
+	s.tail.reset(s.opts.TailBytes)
+	s.cache.Unref()
+	return err
+}
+
+// get returns a copy of the value of k, nil when there is none. Callers hold dbMu or applyMu.
+func (s *Store) get(k []byte) ([]byte, error) {
+	if s.db == nil {
+		return nil, ErrClosed
+	}
+	return get(s.db, k)
+}
+
+func get(r pebble.Reader, k []byte) (out []byte, err error) {
+	err = view(r, k, func(v []byte) error {
+		out = append(make([]byte, 0, len(v)+1), v...)
+		return nil
+	})
+	return out, err
+}
+
+// view calls f with the value of k, which is valid during the call only; not at all when there is none.
+func view(r pebble.Reader, k []byte, f func(v []byte) error) error {
+	v, closer, err := r.Get(k)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the store: %w", err)
+	}
+	return errors.Join(f(v), closer.Close())
+}
+
+// read is get for callers that hold no lock.
+func (s *Store) read(k []byte) ([]byte, error) {
+	s.dbMu.RLock()
+	defer s.dbMu.RUnlock()
+	return s.get(k)
+}
+
+// scan calls f for the keys from start (or prefix, when start is nil) that begin with prefix, in order, until f says
+// stop. k and v are valid during the call only.
+func scan(r pebble.Reader, prefix, start []byte, f func(k, v []byte) (more bool, err error)) (err error) {
+	if start == nil {
+		start = prefix
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: start, UpperBound: end(prefix)})
+	if err != nil {
+		return fmt.Errorf("read the store: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("read the store: %w", err)
+		}
+		more, err := f(it.Key(), v)
+		if err != nil || !more {
+			return err
+		}
+	}
+	if err := it.Error(); err != nil {
+		return fmt.Errorf("read the store: %w", err)
+	}
+	return nil
+}
+
+// scan is scan of the newest state, for readers that hold no lock.
+func (s *Store) scan(prefix, start []byte, f func(k, v []byte) (more bool, err error)) error {
+	s.dbMu.RLock()
+	defer s.dbMu.RUnlock()
+	if s.db == nil {
+		return ErrClosed
+	}
+	return scan(s.db, prefix, start, f)
+}
+
+// pebbleLogger passes on what Pebble finds worth a line; Fatalf means it cannot go on.
+type pebbleLogger struct {
+	log   *slog.Logger
+	fatal func(error)
+}
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	l.log.Debug("pebble", "msg", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.log.Error("pebble", "msg", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	l.fatal(fmt.Errorf("the store cannot be written: "+format, args...))
+}

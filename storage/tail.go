@@ -1,0 +1,148 @@
+package storage
+
+import (
+	"sort"
+	"sync"
+)
+
+// tailBudget bounds the bytes of recent entries held over all rooms. The oldest entry goes first, whichever its room.
+// Apply adds and trims; readers never wait for it.
+type tailBudget struct {
+	mu    sync.Mutex
+	limit int64
+	bytes int64
+	queue []tailItem // FIFO; [first:] is in use
+	first int
+}
+
+type tailItem struct {
+	c    *cell
+	seq  uint64
+	size int64
+}
+
+const entryOverhead = 288 // bytes of an Entry beside its JSON, counted in the budget: the struct, its names, its place here
+
+func (b *tailBudget) reset(limit int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit, b.bytes, b.queue, b.first = limit, 0, nil, 0
+}
+
+// size returns what the tail holds now.
+func (b *tailBudget) size() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes
+}
+
+// extend adds entries to the cell's tail; callers hold c.mu. Entries below head.First are gone from it too.
+func (c *cell) extend(entries []*Entry, head Head, b *tailBudget) {
+	for len(entries) > 0 && entries[0].Seq < head.First {
+		entries = entries[1:]
+	}
+	if n := len(c.entries); n > 0 && len(entries) > 0 && c.entries[n-1].Seq+1 != entries[0].Seq {
+		c.entries = nil // the entries between were trimmed before they came here
+	}
+	c.dropBelow(head.First)
+	if len(entries) == 0 {
+		return
+	}
+	c.entries = append(c.entries, entries...)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range entries {
+		size := int64(len(e.JSON)) + entryOverhead
+		b.queue = append(b.queue, tailItem{c, e.Seq, size})
+		b.bytes += size
+	}
+}
+
+// dropBelow removes the entries below seq from the tail; callers hold c.mu.
+func (c *cell) dropBelow(seq uint64) {
+	n := 0
+	for n < len(c.entries) && c.entries[n].Seq < seq {
+		c.entries[n] = nil
+		n++
+	}
+	c.entries = c.entries[n:]
+	if len(c.entries) == 0 {
+		c.entries = nil
+	}
+}
+
+// trim drops the oldest entries beyond the budget. Called by Apply without any cell's lock.
+func (b *tailBudget) trim() {
+	for {
+		b.mu.Lock()
+		if b.bytes <= b.limit || b.first == len(b.queue) {
+			if b.first > 1024 && b.first > len(b.queue)/2 {
+				b.queue = append(b.queue[:0:0], b.queue[b.first:]...)
+				b.first = 0
+			}
+			b.mu.Unlock()
+			return
+		}
+		it := b.queue[b.first]
+		b.queue[b.first] = tailItem{}
+		b.first++
+		b.bytes -= it.size
+		b.mu.Unlock()
+
+		it.c.mu.Lock()
+		it.c.dropBelow(it.seq + 1)
+		it.c.mu.Unlock()
+	}
+}
+
+// recent appends to dst the entries from..to that the tail holds, and whether it holds
+// from. limit and maxBytes count what is appended; the first entry comes whatever its size.
+func (c *cell) recent(dst []*Entry, from, to uint64, limit, maxBytes int) ([]*Entry, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.entries) == 0 || from < c.entries[0].Seq {
+		return dst, false
+	}
+	size := 0
+	had := len(dst)
+	for i := from - c.entries[0].Seq; i < uint64(len(c.entries)); i++ {
+		e := c.entries[i]
+		if e.Seq > to || len(dst)-had >= limit || len(dst) > had && size+len(e.JSON) > maxBytes {
+			break
+		}
+		size += len(e.JSON)
+		dst = append(dst, e)
+	}
+	return dst, true
+}
+
+// before appends to dst, newest first, the entries from..to that fit, and whether the tail holds all of from..to.
+func (c *cell) before(dst []*Entry, from, to uint64, maxBytes int) ([]*Entry, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := uint64(len(c.entries))
+	if n == 0 || from < c.entries[0].Seq || to > c.entries[n-1].Seq {
+		return dst, false
+	}
+	size := 0
+	for seq := to; seq >= from; seq-- {
+		e := c.entries[seq-c.entries[0].Seq]
+		if len(dst) > 0 && size+len(e.JSON) > maxBytes {
+			break
+		}
+		size += len(e.JSON)
+		dst = append(dst, e)
+	}
+	return dst, true
+}
+
+// seqAfter returns the first seq of the tail whose entry came after pos, when the tail can tell.
+func (c *cell) seqAfter(pos uint64) (seq uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.entries) == 0 || c.entries[0].Pos > pos {
+		return 0, false
+	}
+	i := sort.Search(len(c.entries), func(i int) bool { return c.entries[i].Pos > pos })
+	return c.entries[0].Seq + uint64(i), true
+}

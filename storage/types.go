@@ -1,0 +1,149 @@
+package storage
+
+// RoomKind says who may read and write a room.
+type RoomKind byte
+
+// Kinds of rooms (design.md section 3, "Who may"). The zero value is no kind.
+const (
+	Public  RoomKind = iota + 1 // any user reads and writes without joining
+	Private                     // members only
+	Direct                      // two users
+)
+
+var kindNames = [...]string{"", "public", "private", "direct"}
+
+// String returns the name used on the wire, "" for no kind.
+func (k RoomKind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return ""
+}
+
+// ParseRoomKind reads a name of the wire; ok is false for any other text.
+func ParseRoomKind(s string) (k RoomKind, ok bool) {
+	for i, n := range kindNames {
+		if i > 0 && n == s {
+			return RoomKind(i), true
+		}
+	}
+	return 0, false
+}
+
+// GuestAccess says what guests may do in a room.
+type GuestAccess byte
+
+// Guest access. GuestDefault is: read in a public room, nothing in any other.
+const (
+	GuestDefault GuestAccess = iota
+	GuestNone
+	GuestRead
+	GuestWrite
+)
+
+var guestNames = [...]string{"", "none", "read", "write"}
+
+// String returns the name used on the wire, "" for the default.
+func (g GuestAccess) String() string {
+	if int(g) < len(guestNames) {
+		return guestNames[g]
+	}
+	return ""
+}
+
+// ParseGuestAccess reads a name of the wire; ok is false for any other text.
+func ParseGuestAccess(s string) (g GuestAccess, ok bool) {
+	for i, n := range guestNames {
+		if i > 0 && n == s {
+			return GuestAccess(i), true
+		}
+	}
+	return 0, false
+}
+
+// Role is a user's place in a room.
+type Role string
+
+// Roles of rooms.
+const (
+	RoleOwner    Role = "owner"
+	RoleOperator Role = "operator"
+	RoleMember   Role = "member"
+	RoleGuest    Role = "guest"
+)
+
+// Settings of a room, as stored.
+type settings struct {
+	Kind    RoomKind    `cbor:"1,keyasint"`
+	Name    string      `cbor:"2,keyasint,omitempty"`
+	Guest   GuestAccess `cbor:"3,keyasint,omitempty"`
+	Frozen  bool        `cbor:"4,keyasint,omitempty"`
+	Owner   string      `cbor:"5,keyasint,omitempty"` // who made it
+	Made    int64       `cbor:"6,keyasint"`           // log time, ms
+	Members uint64      `cbor:"7,keyasint,omitempty"`
+	Deleted bool        `cbor:"8,keyasint,omitempty"`
+}
+
+// Head is the end of a room's log.
+type Head struct {
+	Seq   uint64
+	N     uint64
+	TS    int64
+	First uint64 // oldest entry kept; Seq+1 when none is
+	Pos   uint64 // of the newest entry
+	Total uint64 // bytes appended since the room began
+	Gone  uint64 // of these, trimmed
+}
+
+func (k RoomKind) known() bool { return k >= Public && k <= Direct }
+
+func (g GuestAccess) known() bool { return g <= GuestWrite }
+
+// Room is an immutable picture of a room: its settings and its head, from one moment.
+type Room struct {
+	Key     RoomKey
+	Kind    RoomKind
+	Name    string
+	Guest   GuestAccess // as set; GuestMay applies the default
+	Frozen  bool
+	Owner   string
+	Made    int64 // ms
+	Members uint64
+	Head    Head
+}
+
+// GuestMay returns what guests may do here, the default applied.
+func (r *Room) GuestMay() GuestAccess {
+	if r.Guest != GuestDefault {
+		return r.Guest
+	}
+	if r.Kind == Public {
+		return GuestRead
+	}
+	return GuestNone
+}
+
+// Member is a user's membership of a room.
+type Member struct {
+	Role  Role   `cbor:"1,keyasint"`
+	Since uint64 `cbor:"2,keyasint"` // seq of the entry that says so; the head when the room was made
+	At    int64  `cbor:"3,keyasint"` // log time, ms
+}
+
+// Session is a stored session. What a live connection has done since its node last wrote its place is not in it.
+type Session struct {
+	ID        SessionID
+	Epoch     uint64
+	Connected bool // held by a current boot of a node that is up
+	Node      string
+	Boot      uint64
+	Expiry    uint32 // seconds
+	EndedAt   int64  // log time (ms) since when it has no connection; 0 while connected
+	Place     uint64 // pos up to which everything was delivered and acknowledged, but for Lag
+	Lag       []RoomSeq
+	Filters   []Subscription
+	Backlog   uint64
+	Previous  []Unfinished // what the connection that holds it may repeat (see Unfinished)
+	HasWill   bool
+	WillDue   int64 // log time (ms) when its will is to be published; meaningful with HasWill and without a connection
+}

@@ -1,0 +1,147 @@
+package storage
+
+import "sync"
+
+// Changes is what batches did since a watcher last looked, gathered per room.
+type Changes struct {
+	Rooms      map[RoomKey]RoomChange
+	Members    []MemberChange // in log order
+	Taken      []Taken        // in log order
+	Outbox     bool           // items wait
+	FollowedUp bool           // items were carried to their users
+	Wills      bool           // a will waits for its time
+	Secrets    bool
+	Nodes      []NodeChange // in log order
+	Reset      bool         // Swap: everything may have changed, what was read before says nothing about now
+}
+
+// RoomChange says what kind of thing changed in a room. What it is now is read from the store.
+type RoomChange struct {
+	Entries  bool // its head moved
+	Access   bool // settings or members that decide who may read
+	Settings bool // anything the room says about itself: name, kind, guests, number of members, made, deleted
+}
+
+// NodeChange says that a boot of a node came up (or came back), or was lost.
+type NodeChange struct {
+	Node string
+	Boot uint64
+	Up   bool
+}
+
+// MemberChange is a change of one membership; Role "" = no longer a member.
+type MemberChange struct {
+	Room  RoomKey
+	User  string
+	Role  Role
+	Since uint64
+}
+
+// Taken says who holds a session now. A connection with a lower epoch must close. Epoch 0: the session is gone.
+type Taken struct {
+	Session SessionID
+	Epoch   uint64
+	Node    string
+	Boot    uint64
+}
+
+func (c *Changes) room(d *draft) {
+	rc := RoomChange{Entries: len(d.entries) > 0, Access: d.access, Settings: d.settingsChanged}
+	if rc != (RoomChange{}) {
+		c.mark(d.key, rc)
+	}
+}
+
+func (c *Changes) mark(k RoomKey, rc RoomChange) {
+	if c.Rooms == nil {
+		c.Rooms = map[RoomKey]RoomChange{}
+	}
+	old := c.Rooms[k]
+	c.Rooms[k] = RoomChange{
+		Entries: old.Entries || rc.Entries, Access: old.Access || rc.Access, Settings: old.Settings || rc.Settings,
+	}
+}
+
+func (c *Changes) add(n *Changes) {
+	for k, rc := range n.Rooms {
+		c.mark(k, rc)
+	}
+	c.Members = append(c.Members, n.Members...)
+	c.Taken = append(c.Taken, n.Taken...)
+	c.Outbox = c.Outbox || n.Outbox
+	c.FollowedUp = c.FollowedUp || n.FollowedUp
+	c.Wills = c.Wills || n.Wills
+	c.Secrets = c.Secrets || n.Secrets
+	c.Nodes = append(c.Nodes, n.Nodes...)
+	c.Reset = c.Reset || n.Reset
+}
+
+// Watcher gathers changes for one reader. Nothing is lost: what the reader has not taken yet waits, rooms merged.
+type Watcher struct {
+	mu      sync.Mutex
+	pending Changes
+	wake    chan struct{}
+	close   func()
+}
+
+type watchers struct {
+	mu  sync.Mutex
+	all []*Watcher
+}
+
+// Watch returns a watcher of everything applied from now on. Close it when done.
+func (s *Store) Watch() *Watcher {
+	w := &Watcher{wake: make(chan struct{}, 1)}
+	s.watchers.mu.Lock()
+	defer s.watchers.mu.Unlock()
+	s.watchers.all = append(s.watchers.all, w)
+	w.close = func() {
+		s.watchers.mu.Lock()
+		defer s.watchers.mu.Unlock()
+		for i, o := range s.watchers.all {
+			if o == w {
+				s.watchers.all = append(s.watchers.all[:i:i], s.watchers.all[i+1:]...)
+				return
+			}
+		}
+	}
+	return w
+}
+
+// Wake is ready when there may be something to Take.
+func (w *Watcher) Wake() <-chan struct{} { return w.wake }
+
+// Take returns what changed since the last Take. The result is the caller's.
+func (w *Watcher) Take() Changes {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.pending
+	w.pending = Changes{}
+	return c
+}
+
+// Close ends the watch.
+func (w *Watcher) Close() { w.close() }
+
+// gather gives every watcher its copy of c, without waking it.
+func (ws *watchers) gather(c *Changes) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.all {
+		w.mu.Lock()
+		w.pending.add(c)
+		w.mu.Unlock()
+	}
+}
+
+// wake wakes every watcher.
+func (ws *watchers) wake() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.all {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
