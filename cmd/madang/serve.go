@@ -1,13 +1,26 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/madang-chat/madang/internal/app"
 	"github.com/madang-chat/madang/internal/config"
 )
+
+// stopTime bounds a polite end; systemd's TimeoutStopSec is longer.
+const stopTime = 10 * time.Second
 
 func newServeCommand() *cobra.Command {
 	var f configFlags
@@ -16,15 +29,97 @@ func newServeCommand() *cobra.Command {
 		Short: "Run a node",
 		Long:  serveHelp(),
 		Args:  exactly(0),
-		RunE: func(*cobra.Command, []string) error {
-			if _, err := f.loadValid(); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := f.loadValid()
+			if err != nil {
 				return err
 			}
-			return errors.New("not wired")
+			return serve(cmd.Context(), &f, c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f.registerServe(cmd)
 	return cmd
+}
+
+// serve runs a node until ctx ends or it cannot go on.
+func serve(ctx context.Context, f *configFlags, c *config.Config, stdout, stderr io.Writer) error {
+	log := newLogger(c, stderr)
+	if err := writePidFile(c.Node.PidFile); err != nil {
+		return err
+	}
+	defer removePidFile(c.Node.PidFile)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	a, err := app.New(c, app.Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	a.Start()
+	for _, w := range c.Warnings() {
+		log.Warn(w)
+	}
+	banner(stdout, c, a)
+	n := newNotifier(log)
+	err = n.run(ctx, a, func() { reload(f, c, a, log) }, hup)
+	n.stopping()
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	return errors.Join(err, a.Stop(stop))
+}
+
+// reload reads the configuration again and takes over what may change while running; a bad one changes nothing.
+func reload(f *configFlags, running *config.Config, a *app.App, log *slog.Logger) {
+	c, err := f.loadValid()
+	if err != nil {
+		log.Error("the configuration is not taken over; the old one stays", "err", err)
+		return
+	}
+	if _, restart := config.Changed(running, c); len(restart) > 0 {
+		names := make([]string, len(restart))
+		for i, k := range restart {
+			names[i] = k.Name
+		}
+		log.Warn("changed keys that take effect with the next start", "keys", strings.Join(names, " "))
+	}
+	if err := a.Reload(); err != nil {
+		log.Error("not everything was taken over; what failed stays as it was", "err", err)
+		return
+	}
+	log.Info("configuration taken over")
+}
+
+func newLogger(c *config.Config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// writePidFile writes the process id before anything else; a stale file is replaced.
+func writePidFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil { //nolint:gosec // read by scripts of others
+		return fmt.Errorf("write the pid file: %w; choose another place with --pid-file", err)
+	}
+	return nil
+}
+
+func removePidFile(path string) {
+	if path == "" {
+		return
+	}
+	if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == strconv.Itoa(os.Getpid()) {
+		_ = os.Remove(path) // a pid file that stays is replaced by the next start
+	}
 }
 
 // serveHelp is the text of `madang serve --help`, the keys of the configuration included.

@@ -1,0 +1,85 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/madang-chat/madang/api"
+)
+
+// version is set by the linker for releases.
+var version = ""
+
+// Version is the release, or what the Go toolchain knows of the source.
+func Version() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// Live says whether the process should go on.
+func (a *App) Live(context.Context) []api.Check {
+	check := api.Check{Name: "log"}
+	select {
+	case err := <-a.node.Failed():
+		a.fail(err)
+		check.Err = err
+	default:
+	}
+	return []api.Check{check}
+}
+
+// Cluster is how the node sees its cluster.
+func (a *App) Cluster() api.ClusterStatus {
+	applied, _ := a.store.Applied()
+	out := api.ClusterStatus{
+		Node: a.nodeName(), Leader: a.node.Leader(), Role: a.node.Role(), Term: a.node.Term(), Applied: applied,
+	}
+	for _, m := range a.node.Members() {
+		out.Nodes = append(out.Nodes, api.ClusterNode{Node: m.ID, Address: m.Address, Voter: m.Voter})
+	}
+	return out
+}
+
+// health is how the ops listener asks for readiness; App.Ready is the channel.
+type health struct{ *App }
+
+// Ready says whether clients should be sent here.
+func (h health) Ready(context.Context) []api.Check {
+	caughtUp := api.Check{Name: "log", Err: errors.New("what was committed before the start is not applied yet")}
+	select {
+	case <-h.node.Ready():
+		caughtUp.Err = nil
+	default:
+	}
+	out := []api.Check{caughtUp}
+	if h.cfg.Dev {
+		c := api.Check{Name: "lobby"}
+		if r, err := h.store.Room(Lobby); err != nil || r == nil {
+			c.Err = errors.New("room lobby does not exist yet")
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// register makes the node's metrics.
+func (a *App) register() {
+	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.metrics.MustRegister(a.broker.Collectors()...)
+	counter := func(name, help string, f func() float64) {
+		a.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "madang", Name: name, Help: help}, f))
+	}
+	counter("log_commands_total", "Commands of this node whose result is known.", func() float64 { return float64(a.node.Stats().Answered) })
+	counter("log_entries_total", "Entries of the log handed to raft by this node.", func() float64 { return float64(a.node.Stats().Entries) })
+	counter("log_syncs_total", "Appends of the log store, one fsync each.", func() float64 { return float64(a.node.Stats().LogAppends) })
+	counter("log_sync_seconds_total", "Time spent in them.", func() float64 { return a.node.Stats().LogAppendTime.Seconds() })
+}
