@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"sync"
 
 	"github.com/madang-chat/madang/hooks/problem"
@@ -28,6 +29,9 @@ type ack struct {
 	after func() // run by the worker once the answer is queued to the socket
 }
 
+// counts reports whether the answer is one that the Receive Maximum counts.
+func (a *ack) counts() bool { return a.kind == typePuback || a.kind == typePubrec }
+
 // acks is the ordered queue of a client's answers, and the table of its QoS 2 publishes that wait for PUBREL.
 //
 // The reader pushes, the log's callback settles, the worker takes what is ready from the front.
@@ -36,6 +40,7 @@ type acks struct {
 	room   sync.Cond // signalled when the queue shrinks or the connection ends
 	queue  []*ack
 	bytes  int64
+	owed   int // PUBACKs and PUBRECs in the queue
 	closed bool
 
 	qos2 map[uint16]*received
@@ -62,6 +67,9 @@ func (q *acks) push(a *ack, maxCount int, maxBytes int64) bool {
 	}
 	q.queue = append(q.queue, a)
 	q.bytes += a.size
+	if a.counts() {
+		q.owed++
+	}
 	return true
 }
 
@@ -97,6 +105,9 @@ func (q *acks) next() *ack {
 		q.queue = nil
 	}
 	q.bytes -= a.size
+	if a.counts() {
+		q.owed--
+	}
 	if a.kind == typePubrec {
 		if r := q.qos2[a.pid]; r != nil && r.ack == a {
 			r.answered = true
@@ -120,13 +131,22 @@ func (q *acks) oldest() int64 {
 func (q *acks) inFlight() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := 0
-	for _, a := range q.queue {
-		if a.kind == typePuback || a.kind == typePubrec {
-			n++
-		}
+	return q.owed
+}
+
+// settled waits until every answer has been handed to the socket, ctx ends or the connection does.
+func (q *acks) settled(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.room.Broadcast()
+	})
+	defer stop()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.closed && len(q.queue) > 0 && ctx.Err() == nil {
+		q.room.Wait()
 	}
-	return n
 }
 
 // shut ends the queue: nothing is pushed or written from here on.

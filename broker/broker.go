@@ -32,10 +32,12 @@ type Broker struct {
 	stats   stats
 	live    liveValues
 	ownedBy maphash.Seed
+	told    atomic.Uint64 // pos: everything the store has up to here has been told to the workers
 
 	mu       sync.Mutex
 	sessions map[storage.SessionID]*client // the one live connection of each device; guests are not in it
 	clients  map[*client]struct{}          // all live connections
+	taking   map[*client]uint64            // those that take their session now (places.go)
 	stopping bool
 }
 
@@ -58,11 +60,11 @@ func New(cfg Config) *Broker {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{},
-		pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
+		taking: map[*client]uint64{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.coarse.Store(clock.UnixMilli())
-	b.live.values = map[storage.RoomKey]map[liveKey]liveValue{}
+	b.live.init()
 	for range cfg.Workers {
 		b.workers = append(b.workers, newWorker(b))
 	}
@@ -77,6 +79,7 @@ func (b *Broker) Start() {
 	for range catchUpReaders {
 		b.running.Go(b.catchUp)
 	}
+	b.told.Store(b.cfg.Store.Pos())
 	watch := b.cfg.Store.Watch()
 	b.running.Go(func() { b.dispatch(watch) })
 	b.running.Go(b.tick)
@@ -140,6 +143,7 @@ func (b *Broker) dispatch(watch *storage.Watcher) {
 			return
 		case <-watch.Wake():
 		}
+		pos := b.cfg.Store.Pos() // before Take: everything up to it is in what Take returns, or was before
 		ch := watch.Take()
 		for _, t := range ch.Taken {
 			b.fence(t)
@@ -147,6 +151,7 @@ func (b *Broker) dispatch(watch *storage.Watcher) {
 		for _, w := range b.workers {
 			w.changed(&ch)
 		}
+		b.told.Store(pos)
 	}
 }
 
@@ -162,7 +167,7 @@ func (b *Broker) Serve(conn *transport.Conn) {
 		b.finish(c)
 		return
 	}
-	defer b.leave(c)
+	defer b.exit(c)
 	defer b.finish(c) // also after a panic: no ghost stays behind
 	c.read(pr)
 }
@@ -174,7 +179,7 @@ func (b *Broker) enter(c *client) bool {
 	return !b.stopping
 }
 
-func (b *Broker) leave(c *client) {
+func (b *Broker) exit(c *client) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.clients, c)
@@ -187,8 +192,8 @@ func (b *Broker) Connections() int {
 	return len(b.clients)
 }
 
-// Stop ends all connections: answers that are known go out, v5 clients get DISCONNECT 0x8B, places are proposed to the
-// log. It returns when nothing of the broker runs, or with ctx's error. Listeners must have been closed before.
+// Stop ends all connections: nothing more is read, what was read is answered as long as ctx lasts, v5 clients get
+// DISCONNECT 0x8B, places are proposed to the log. It returns when nothing of the broker runs, or with ctx's error. Listeners must have been closed before.
 func (b *Broker) Stop(ctx context.Context) error {
 	b.mu.Lock()
 	b.stopping = true
@@ -198,7 +203,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 	}
 	b.mu.Unlock()
 	for _, c := range all {
-		c.drainAndDisconnect(ctx, reasonShuttingDown)
+		c.leave(ctx)
 	}
 	var late error
 	for _, c := range all {

@@ -11,7 +11,9 @@ import (
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -27,24 +29,27 @@ type client struct {
 	version     byte   // 3 (MQIsdp), 4 or 5
 	stored      bool   // the session outlives the connection
 	epoch       uint64 // of the stored session
+	expires     uint32 // seconds the session is kept after the connection, as granted
 	keepAlive   time.Duration
 	maxPacket   uint32 // the client's Maximum Packet Size, 0 = none
 	problemInfo bool   // the client wants reason strings and user properties in answers
 	will        *will
+	quota       *quota.Quota // shared with the user's other connections; nil = no limits
 
 	ctx      context.Context // ends with the connection
 	cancel   context.CancelFunc
 	finished chan struct{} // closed when nothing of the connection is left
 	running  sync.WaitGroup
 
-	id          atomic.Pointer[auth.Identity] // renewed by auth.renew
-	lastRead    atomic.Int64                  // coarse ms
-	held        atomic.Bool                   // the reader waits for room in acks: silence is ours
-	taken       atomic.Bool                   // a newer connection owns the session
-	filterCount atomic.Int64                  // subscriptions held; moved by the worker
-	reason      atomic.Uint32                 // first reason code given for closing, plus 1
-	normal      atomic.Bool                   // the client said DISCONNECT: no will
-	expiry      atomic.Int64                  // session expiry (s) of a v5 DISCONNECT, -1 = as it was
+	id          atomic.Pointer[auth.Identity]   // renewed by auth.renew
+	lastRead    atomic.Int64                    // coarse ms
+	held        atomic.Bool                     // the reader waits for room in acks: silence is ours
+	taken       atomic.Bool                     // a newer connection owns the session
+	filterCount atomic.Int64                    // subscriptions held; moved by the worker
+	reason      atomic.Uint32                   // first reason code given for closing, plus 1
+	normal      atomic.Bool                     // the client said DISCONNECT: no will
+	leaving     atomic.Pointer[context.Context] // the node stops: what was read is answered while this lasts
+	expiry      atomic.Int64                    // session expiry (s) of a v5 DISCONNECT, -1 = as it was
 
 	acks    acks
 	replies *calls.Replies
@@ -56,7 +61,9 @@ type client struct {
 	ackIn  []uint16 // packet ids the client acknowledged
 
 	// Owned by the reader.
-	aliases map[uint16]string
+	aliases  map[uint16]string
+	previous map[uint16]storage.Unfinished // what the connection before left and this one has not heard of
+	flooding int                           // publishes in a row that were above the quota
 
 	// Owned by the worker.
 	gone     bool
@@ -67,6 +74,9 @@ type client struct {
 	behind   []*cursor
 	window   window
 	resuming *storage.Session // until every room of a stored session has its cursor
+	joining  int              // filters whose joined rooms are being looked up
+	joinPos  uint64           // where the oldest of these filters began
+	sentPos  uint64           // what a resumed session was sent before is at or below this pos
 	backlog  uint64
 	focus    map[string]bool
 	notices  []problem.Event // refusals that came before the client subscribed to me/error
@@ -118,6 +128,12 @@ func (c *client) disconnect(reason byte) {
 	c.conn.CloseAfterFlush(disconnectGrace)
 	c.cancel()
 	c.acks.shut()
+}
+
+// leave makes the reader stop, answer what it has read, and disconnect. Any goroutine, does not wait.
+func (c *client) leave(ctx context.Context) {
+	c.leaving.Store(&ctx)
+	_ = c.conn.SetReadDeadline(clock.Now()) // fails only on a connection that has ended
 }
 
 // disconnectGrace is how long a DISCONNECT packet may take to leave.

@@ -8,6 +8,7 @@ import (
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -33,27 +34,27 @@ type Calls interface {
 
 // Limits bound what one connection and the node may take. Zero means no limit where the comment does not say otherwise.
 type Limits struct {
-	Packet            int           // bytes of a control packet; beyond it 0x95 and the connection ends
-	Message           int           // bytes of a payload
-	AckWait           time.Duration // an acknowledgement whose outcome stays unknown this long ends the connection
-	InFlight          int           // unacknowledged publishes of a client (announced as Receive Maximum); at least 1
-	InFlightBytes     int64         // of their payloads
-	Window            int           // unacknowledged deliveries to a client; at least 1
-	ConnectionBytes   int           // queued for a socket before its cursors wait in the log
-	OutboundBytes     int64         // queued for all sockets together; above it cursors wait at once
-	QoS0Lag           uint64        // entries a QoS 0 reader may be behind
-	QoS0LagTime       time.Duration // how long it may be behind
-	Filters           int           // per SUBSCRIBE
-	SessionFilters    int           // per session
-	SessionsPerUser   int
-	SessionExpiry     time.Duration // longest granted
-	RoomsPerUser      int
-	ConnectTimeout    time.Duration // from the first byte to a complete CONNECT
-	KeepAliveMax      time.Duration // longest keep alive of a v5 client
-	Stalled           time.Duration // a socket that takes nothing this long is closed
-	MessagesPerSecond float64       // per connection
-	LiveTTL           time.Duration
-	TypingTTL         time.Duration
+	Packet          int           // bytes of a control packet; beyond it 0x95 and the connection ends
+	Message         int           // bytes of a payload
+	AckWait         time.Duration // an acknowledgement whose outcome stays unknown this long ends the connection
+	InFlight        int           // unacknowledged publishes of a client (announced as Receive Maximum); at least 1
+	InFlightBytes   int64         // of their payloads
+	Window          int           // unacknowledged deliveries to a client; at least 1
+	ConnectionBytes int           // queued for a socket before its cursors wait in the log
+	OutboundBytes   int64         // queued for all sockets together; above it cursors wait at once
+	QoS0Lag         uint64        // entries a QoS 0 reader may be behind
+	QoS0LagTime     time.Duration // how long it may be behind
+	Filters         int           // per SUBSCRIBE
+	SessionFilters  int           // per session
+	SessionsPerUser int
+	SessionExpiry   time.Duration // longest granted
+	RoomsPerUser    int
+	ConnectTimeout  time.Duration // from the first byte to a complete CONNECT
+	KeepAliveMax    time.Duration // longest keep alive of a v5 client
+	Stalled         time.Duration // a socket that takes nothing this long is closed
+	TopicLevels     int           // of a topic or filter
+	LiveTTL         time.Duration
+	TypingTTL       time.Duration
 }
 
 // Config is what a Broker is made of.
@@ -65,6 +66,8 @@ type Config struct {
 	Auth   Authenticator
 	Rules  *hooks.Publishing
 	Calls  Calls
+	Quotas *quota.Quotas   // what a user, or a guest's address, may send; nil = no limits
+	Logins *quota.Quotas   // how often an address may connect; nil = no limits
 	Ready  <-chan struct{} // closed when the node may serve
 	Limits Limits
 	Logger *slog.Logger

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -23,30 +24,29 @@ import (
 
 // Reason codes (MQTT 5, 2.4) used for whole connections.
 const (
-	reasonMalformed         = 0x81
-	reasonProtocol          = 0x82
-	reasonImplementation    = 0x83
-	reasonBadVersion        = 0x84
-	reasonBadClientID       = 0x85
-	reasonBadMethod         = 0x8c
-	reasonBusy              = 0x88 // server unavailable
-	reasonShuttingDown      = 0x8b
-	reasonKeepAlive         = 0x8d
-	reasonTakenOver         = 0x8e
-	reasonReceiveMaximum    = 0x93
-	reasonAliasInvalid      = 0x94
-	reasonPacketTooLarge    = 0x95
-	reasonRate              = 0x96
-	reasonQuota             = 0x97
-	reasonTokenExpired      = 0xa0 // maximum connect time
-	topicAliasMaximum       = 16
-	connectPacketLimit      = 64 << 10 // a CONNECT: ids, password and a will
-	takeWait                = 5 * time.Second
-	v3Unavailable           = 3
-	v3BadVersion            = 1
-	v3BadClientID           = 2
-	neverExpires            = math.MaxUint32
-	firstReservedConnackBit = 1
+	reasonMalformed      = 0x81
+	reasonProtocol       = 0x82
+	reasonImplementation = 0x83
+	reasonBadVersion     = 0x84
+	reasonBadClientID    = 0x85
+	reasonBadMethod      = 0x8c
+	reasonBusy           = 0x88 // server unavailable
+	reasonShuttingDown   = 0x8b
+	reasonKeepAlive      = 0x8d
+	reasonTakenOver      = 0x8e
+	reasonReceiveMaximum = 0x93
+	reasonAliasInvalid   = 0x94
+	reasonPacketTooLarge = 0x95
+	reasonRate           = 0x96
+	reasonQuota          = 0x97
+	reasonTokenExpired   = 0xa0 // maximum connect time
+	topicAliasMaximum    = 16
+	connectPacketLimit   = 64 << 10 // a CONNECT: ids, password and a will
+	takeWait             = 5 * time.Second
+	v3Unavailable        = 3
+	v3BadVersion         = 1
+	v3BadClientID        = 2
+	neverExpires         = math.MaxUint32
 )
 
 // refusal is a CONNECT that is not accepted.
@@ -120,6 +120,9 @@ func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, erro
 	if r := checkConnect(pk); r != nil {
 		return nil, r
 	}
+	if wait := b.admit(conn.RemoteAddr().Addr()); wait > 0 {
+		return nil, problem.New(problem.RateLimited, "Too many connections from this address; try again later.").After(wait)
+	}
 	if err := b.awaitReady(); err != nil {
 		return nil, err
 	}
@@ -136,9 +139,25 @@ func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, erro
 	c := b.newClient(conn, pk, id)
 	if err := b.open(c, pk); err != nil {
 		c.cancel()
+		c.quota.Done()
 		return nil, err
 	}
 	return c, nil
+}
+
+// admit takes a connection from the quota of its address and returns how long to wait when it is used up.
+func (b *Broker) admit(addr netip.Addr) time.Duration {
+	q := b.cfg.Logins.Of(addr.String())
+	defer q.Done()
+	return q.Take(0)
+}
+
+// holder names whose quota a connection uses: guests share that of their address.
+func holder(id auth.Identity, addr netip.Addr) string {
+	if id.Guest {
+		return addr.String()
+	}
+	return id.Namespace + "/" + id.User
 }
 
 // checkConnect holds what the codec decoded against the standard.
@@ -213,6 +232,7 @@ func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Ide
 			}
 		}
 	}
+	c.quota = b.cfg.Quotas.Of(holder(id, conn.RemoteAddr().Addr()))
 	c.window = newWindow(window)
 	c.keepAlive = time.Duration(pk.Connect.Keepalive) * time.Second
 	if c.version == version5 && l.KeepAliveMax > 0 && (c.keepAlive == 0 || c.keepAlive > l.KeepAliveMax) {
@@ -226,6 +246,7 @@ func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Ide
 func (b *Broker) open(c *client, pk *packets.Packet) error {
 	id := c.identity()
 	expiry := b.sessionExpiry(pk)
+	c.expires = expiry
 	c.stored = !id.Guest && pk.Connect.ClientIdentifier != "" && expiry > 0
 	refusedWill := b.prepareWill(c, pk)
 	if !id.Guest {
@@ -236,6 +257,8 @@ func (b *Broker) open(c *client, pk *packets.Packet) error {
 	var present bool
 	var sess *storage.Session
 	if !id.Guest {
+		b.beginTake(c)
+		defer b.endTake(c)
 		var err error
 		if present, sess, err = b.takeSession(c, pk, expiry); err != nil {
 			b.disown(c)
@@ -302,8 +325,11 @@ func (b *Broker) takeSession(c *client, pk *packets.Packet, expiry uint32) (pres
 		if err != nil || old == nil {
 			return false, nil, err
 		}
-		_, err = b.proposeWait(c.ctx, &storage.Drop{Session: c.sid})
-		return false, nil, err
+		if pk.Connect.Clean {
+			_, err = b.proposeWait(c.ctx, &storage.Drop{Session: c.sid})
+			return false, nil, err
+		}
+		c.stored = true // MQTT 5, 3.1.2.4: it goes on, and ends with this connection
 	}
 	take := &storage.Take{
 		Session: c.sid, Node: b.cfg.Node, Boot: b.cfg.Boot, Clean: pk.Connect.Clean, Expiry: expiry,
@@ -326,6 +352,12 @@ func (b *Broker) takeSession(c *client, pk *packets.Packet, expiry uint32) (pres
 	}
 	if c.backlog == 0 {
 		c.backlog = sess.Backlog
+	}
+	for _, u := range sess.Previous {
+		if c.previous == nil {
+			c.previous = map[uint16]storage.Unfinished{}
+		}
+		c.previous[u.PacketID] = u
 	}
 	return r.Present, sess, nil
 }

@@ -63,6 +63,15 @@ func (w *worker) head(r *room) uint64 {
 	return st.Head.Seq
 }
 
+// headPos returns the place of the room's newest entry.
+func (w *worker) headPos(r *room) uint64 {
+	st, err := w.b.cfg.Store.Room(r.key)
+	if err != nil || st == nil {
+		return 0
+	}
+	return st.Head.Pos
+}
+
 // attach gives c a cursor on the room that starts at next, or moves the one it has back to it (0 = leave it, or start at
 // the head). It returns nil when no filter of c covers the room.
 func (w *worker) attach(c *client, k storage.RoomKey, next uint64) *cursor {
@@ -248,8 +257,12 @@ func (w *worker) subscribe(c *client, r *request) {
 				w.replay(cur)
 			}
 		}
-		joined = joined || s.filter.JoinedRooms()
-		if h := r.retain[i]; h == 0 || h == 1 && !existed {
+		if r.retain[i] == retainNew && existed {
+			r.retain[i] = retainNever
+		}
+		if s.filter.JoinedRooms() {
+			joined = true // live values follow when the rooms are known
+		} else if r.retain[i] != retainNever {
 			w.giveLive(c, s)
 		}
 		if s.filter.MatchMe(topic.MeError) {
@@ -260,7 +273,7 @@ func (w *worker) subscribe(c *client, r *request) {
 		}
 	}
 	if joined {
-		w.joinRooms(c, r.wild)
+		w.joinRooms(c, r)
 	}
 	w.serve(c)
 }

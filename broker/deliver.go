@@ -15,6 +15,7 @@ const (
 	turnEntries  = 32 // entries of one cursor before the next gets its turn
 	sharedBytes  = 4 << 10
 	frameSlots   = 1024
+	frameBytes   = 16 << 20 // of all frames a worker keeps
 	frameKinds   = 4 // v3.1.1 and v5, QoS 0 and 1
 	maxJSONBytes = math.MaxInt32
 )
@@ -22,6 +23,7 @@ const (
 // frameCache holds encodings of entries met lately, one per variant. It is direct-mapped: an entry shared by many
 // cursors is encoded once per worker, and a miss costs one encoding.
 type frameCache struct {
+	bytes int
 	slots [frameSlots]struct {
 		entry  *storage.Entry
 		frames [frameKinds]frame
@@ -30,8 +32,15 @@ type frameCache struct {
 
 // frame returns the encoding of e for a protocol version and QoS, without subscription ids.
 func (w *worker) frame(k storage.RoomKey, e *storage.Entry, version, qos byte) *frame {
-	s := &w.frames.slots[e.Pos%frameSlots]
+	c := &w.frames
+	if c.bytes > frameBytes {
+		*c = frameCache{}
+	}
+	s := &c.slots[e.Pos%frameSlots]
 	if s.entry != e {
+		for i := range s.frames {
+			c.bytes -= len(s.frames[i].bytes)
+		}
 		s.entry = e
 		s.frames = [frameKinds]frame{}
 	}
@@ -42,6 +51,7 @@ func (w *worker) frame(k storage.RoomKey, e *storage.Entry, version, qos byte) *
 	f := &s.frames[kind]
 	if f.bytes == nil {
 		*f = w.encode(nil, k, e, version, qos, false, nil)
+		c.bytes += len(f.bytes)
 	}
 	return f
 }
@@ -141,7 +151,7 @@ func (w *worker) deliver(cur *cursor, e *storage.Entry) {
 			return
 		}
 	}
-	dup := qos > 0 && e.Seq < cur.dupUntil
+	dup := qos > 0 && e.Seq < cur.dupUntil && e.Pos <= c.sentPos
 	if len(ids) == 0 && !dup && (e.Expiry == 0 || c.version != version5) {
 		w.send(c, w.frame(cur.room.key, e, c.version, qos), cur, e.Seq)
 		return
@@ -332,19 +342,4 @@ func (w *worker) skip(cur *cursor, head uint64) {
 func (w *worker) jump(cur *cursor, to uint64) {
 	w.tellSync(cur, to-1, true, false)
 	cur.next, cur.page, cur.from = to, nil, to
-}
-
-// lag returns the lowest entry the client has not acknowledged, 0 when it has all or its place is not kept.
-func (w *worker) lag(cur *cursor) uint64 {
-	if cur.qos == 0 || cur.asleep {
-		return 0
-	}
-	low := cur.client.window.lowest(cur)
-	if low == 0 {
-		low = cur.next
-	}
-	if low > w.head(cur.room) {
-		return 0
-	}
-	return low
 }

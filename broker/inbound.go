@@ -5,7 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -25,12 +25,20 @@ func (e closing) Error() string { return "connection ends" }
 
 // read takes packets until the connection ends.
 func (c *client) read(pr *transport.PacketReader) {
-	limit := c.b.cfg.Limits.Packet
+	limit := c.b.heldPacket()
 	for {
 		first, body, err := pr.Next(limit)
-		if err == nil {
+		var large *transport.TooLargeError
+		switch {
+		case err == nil:
 			c.lastRead.Store(c.b.now())
-			err = c.packet(pr, first, body)
+			err = c.packet(first, body)
+		case errors.As(err, &large):
+			err = c.oversize(pr, large)
+			c.lastRead.Store(c.b.now())
+		}
+		if err == nil {
+			err = c.calm()
 		}
 		if err == nil {
 			continue
@@ -41,18 +49,20 @@ func (c *client) read(pr *transport.PacketReader) {
 			if end.reason != 0 {
 				c.disconnect(end.reason)
 			}
-		case errors.Is(err, transport.ErrTooLarge):
-			c.disconnect(reasonPacketTooLarge)
 		case errors.Is(err, transport.ErrMalformed):
 			c.disconnect(reasonMalformed)
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if ctx := c.leaving.Load(); ctx != nil {
+				c.acks.settled(*ctx)
+				c.disconnect(reasonShuttingDown)
+			}
 		}
 		return
 	}
 }
 
 // packet handles one packet; body is valid during the call only.
-func (c *client) packet(_ *transport.PacketReader, first byte, body []byte) error {
+func (c *client) packet(first byte, body []byte) error {
 	switch first & typeMask {
 	case typePublish:
 		return c.publish(first, bytes.Clone(body))
@@ -106,7 +116,7 @@ func (c *client) goodbye(body []byte) error {
 		}
 		c.normal.Store(pk.ReasonCode != packets.CodeDisconnectWillMessage.Code)
 		if pk.Properties.SessionExpiryIntervalFlag {
-			if !c.stored && pk.Properties.SessionExpiryInterval > 0 {
+			if (!c.stored || c.expires == 0) && pk.Properties.SessionExpiryInterval > 0 {
 				return closing{reasonProtocol} // MQTT 5, 3.14.2.2.2
 			}
 			limit := int64(c.b.cfg.Limits.SessionExpiry / time.Second)
@@ -134,22 +144,34 @@ func (c *client) publish(first byte, body []byte) error {
 	if err := c.resolveAlias(&pk); err != nil {
 		return err
 	}
-	a := &ack{pid: pk.PacketID, since: c.b.now(), size: int64(len(pk.Payload)), topic: pk.TopicName}
+	a, done, err := c.begin(&pk, int64(len(pk.Payload)))
+	if done || err != nil {
+		return err
+	}
+	if bad := c.throttle(len(pk.Payload)); bad != nil {
+		c.settle(a, storage.Result{}, bad)
+		return nil
+	}
+	c.decide(a, &pk)
+	return nil
+}
+
+// begin gives the answer to a publish its place in the queue; size is what is held until then. done says that there is
+// nothing more to do: it is a QoS 2 publish that was received before.
+func (c *client) begin(pk *packets.Packet, size int64) (a *ack, done bool, err error) {
+	a = &ack{pid: pk.PacketID, since: c.b.now(), size: size, topic: pk.TopicName}
 	switch pk.FixedHeader.Qos {
 	case 1:
 		a.kind = typePuback
 	case 2:
 		a.kind = typePubrec
 		if done, err := c.repeated(a); done || err != nil {
-			return err
+			return nil, true, err
 		}
 	}
+	delete(c.previous, pk.PacketID) // heard of: from here on it is this connection's
 	c.b.stats.published.Add(1)
-	if err := c.hold(a); err != nil {
-		return err
-	}
-	c.decide(a, &pk)
-	return nil
+	return a, false, c.hold(a)
 }
 
 // resolveAlias puts the topic an alias stands for in the packet (MQTT 5, 3.3.2.3.4).
@@ -256,7 +278,9 @@ func (c *client) pubrel(pid uint16) error {
 		return closing{reasonProtocol}
 	}
 	a := &ack{kind: typePubcomp, pid: pid, ready: true, since: c.b.now()}
-	if !c.acks.release(pid) {
+	_, before := c.previous[pid]
+	delete(c.previous, pid)
+	if !c.acks.release(pid) && !before {
 		a.refusal = unknownPacketID
 	}
 	if !c.acks.push(a, 1<<16, 0) {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/internal/clock"
-	"github.com/madang-chat/madang/storage"
 )
 
 // expiringNotice is how long before its token ends a client is told (design.md, "Who may").
@@ -54,39 +53,4 @@ func (w *worker) inspectToken(c *client) {
 		w.tell(c, problem.Event{Op: problem.OpSession, Problem: problem.New(problem.TokenExpiring, "").After(left)})
 		w.touch(c)
 	}
-}
-
-// lags returns where stored sessions are behind pos, changes only, and how many stored sessions there are. A session that
-// is still being resumed has no places yet; blocked says so, and then no common place may be claimed.
-func (w *worker) lags(pos uint64) (out []storage.LagOf, stored int, blocked bool) {
-	w.call(func() {
-		for c := range w.clients {
-			if !c.stored || c.gone {
-				continue
-			}
-			stored++
-			blocked = blocked || c.resuming != nil
-			for _, cur := range c.cursors {
-				if lag, changed := w.lagBehind(cur, pos); changed {
-					out = append(out, storage.LagOf{Session: c.sid, Epoch: c.epoch, Room: cur.room.key.Room, Seq: lag})
-				}
-			}
-		}
-	})
-	return out, stored, blocked
-}
-
-// lagBehind returns the lag to store for a cursor, 0 = none, and whether the store has to be told.
-func (w *worker) lagBehind(cur *cursor, pos uint64) (seq uint64, changed bool) {
-	seq = w.lag(cur)
-	if seq > 0 {
-		if e, ok := w.b.cfg.Store.Recent(nil, cur.room.key, seq, seq, 1, 1); ok && len(e) == 1 && e[0].Pos > pos {
-			seq = 0 // newer than the place claimed
-		}
-	}
-	if seq == 0 && !cur.lagStored || seq == cur.lagSeq && cur.lagStored {
-		return seq, false
-	}
-	cur.lagStored, cur.lagSeq = seq > 0, seq
-	return seq, true
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
@@ -22,30 +23,52 @@ type liveValue struct {
 type liveValues struct {
 	mu     sync.Mutex
 	values map[storage.RoomKey]map[liveKey]liveValue
+	bytes  int             // of the payloads
+	held   map[userKey]int // values by writer
 }
 
-// livePerUser bounds the values one connection may keep; the newest ones are passed on all the same.
-const livePerUser = 256
+// Bounds of what is kept for new subscribers; what is beyond them is passed on all the same.
+const (
+	livePerUser = 256
+	liveBytes   = 64 << 20
+)
+
+func (v *liveValues) init() {
+	v.values, v.held = map[storage.RoomKey]map[liveKey]liveValue{}, map[userKey]int{}
+}
 
 func (v *liveValues) put(k storage.RoomKey, lk liveKey, val liveValue) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(val.payload) == 0 {
-		v.remove(k, lk)
+	v.remove(k, lk)
+	writer := userKey{k.NS, lk.user}
+	if len(val.payload) == 0 || v.held[writer] >= livePerUser || v.bytes+len(val.payload) > liveBytes {
 		return
 	}
 	if v.values[k] == nil {
 		v.values[k] = map[liveKey]liveValue{}
 	}
 	v.values[k][lk] = val
+	v.held[writer]++
+	v.bytes += len(val.payload)
 }
 
-// remove is called with the lock held.
-func (v *liveValues) remove(k storage.RoomKey, lk liveKey) {
+// remove reports whether the value was held. It is called with the lock held.
+func (v *liveValues) remove(k storage.RoomKey, lk liveKey) bool {
+	val, held := v.values[k][lk]
+	if !held {
+		return false
+	}
 	delete(v.values[k], lk)
 	if len(v.values[k]) == 0 {
 		delete(v.values, k)
 	}
+	writer := userKey{k.NS, lk.user}
+	if v.held[writer]--; v.held[writer] == 0 {
+		delete(v.held, writer)
+	}
+	v.bytes -= len(val.payload)
+	return true
 }
 
 func (v *liveValues) expire(now int64) {
@@ -71,22 +94,9 @@ func (v *liveValues) in(k storage.RoomKey, now int64) []hooks.Live {
 		}
 	}
 	slices.SortFunc(out, func(a, b hooks.Live) int {
-		if a.Name != b.Name {
-			return compareStrings(a.Name, b.Name)
-		}
-		return compareStrings(a.User, b.User)
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.User, b.User))
 	})
 	return out
-}
-
-func compareStrings(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // publishLive passes a live value on to the readers of its room on this node, at most once.
@@ -118,17 +128,17 @@ func (b *Broker) publishLive(c *client, l *hooks.Live, keep bool) {
 	if keep {
 		b.live.put(l.Room, lk, val)
 	}
-	b.spreadLive(l)
+	b.spreadLive(l, c)
 }
 
-func (b *Broker) spreadLive(l *hooks.Live) {
+func (b *Broker) spreadLive(l *hooks.Live, from *client) {
 	b.stats.live.Add(1)
 	for _, w := range b.workers {
-		w.post(func() { w.passLive(l) })
+		w.post(func() { w.passLive(l, from) })
 	}
 }
 
-func (w *worker) passLive(l *hooks.Live) {
+func (w *worker) passLive(l *hooks.Live, from *client) {
 	r := w.rooms[l.Room]
 	if r == nil {
 		return
@@ -138,15 +148,16 @@ func (w *worker) passLive(l *hooks.Live) {
 		if cur.asleep || c.conn.Queued() >= w.b.connectionBytes() {
 			continue // at most once: a full socket misses it
 		}
-		w.sendLive(c, cur.filters, l, false)
+		w.sendLive(c, cur.filters, l, from, false)
 	}
 }
 
-func (w *worker) sendLive(c *client, filters []*sub, l *hooks.Live, retained bool) {
+// sendLive sends a value if one of the filters takes it; from is who wrote it, nil for one that was kept.
+func (w *worker) sendLive(c *client, filters []*sub, l *hooks.Live, from *client, retained bool) {
 	p := publish{topic: topic.LiveTopic(l.Room.NS, l.Room.Room, l.Name, l.User), payload: l.Payload, retain: retained}
 	match := false
 	for _, s := range filters {
-		if !s.filter.MatchLive(l.Room.NS, l.Room.Room, l.Name, l.User) || s.noLocal && l.User == c.sid.User {
+		if !s.filter.MatchLive(l.Room.NS, l.Room.Room, l.Name, l.User) || s.noLocal && from == c {
 			continue
 		}
 		match = true
@@ -167,7 +178,7 @@ func (w *worker) giveLive(c *client, s *sub) {
 			continue
 		}
 		for _, l := range w.b.live.in(k, w.b.now()) {
-			w.sendLive(c, []*sub{s}, &l, true)
+			w.sendLive(c, []*sub{s}, &l, nil, true)
 		}
 	}
 }
@@ -177,11 +188,10 @@ func (b *Broker) endLive(c *client) {
 	for lk := range c.live {
 		k := storage.RoomKey{NS: c.sid.NS, Room: lk.room}
 		b.live.mu.Lock()
-		_, held := b.live.values[k][lk]
-		b.live.remove(k, lk)
+		held := b.live.remove(k, lk)
 		b.live.mu.Unlock()
 		if held {
-			b.spreadLive(&hooks.Live{Room: k, Name: lk.name, User: lk.user})
+			b.spreadLive(&hooks.Live{Room: k, Name: lk.name, User: lk.user}, c)
 		}
 	}
 }

@@ -12,6 +12,8 @@ type start struct {
 	room string
 	next uint64
 	lag  bool // from a stored lag: entries from here on may have been sent before
+
+	replay bool // asked for
 }
 
 // resume gives a stored session its cursors at the places it left. Reading the places may touch the disk, so it happens
@@ -20,7 +22,7 @@ func (w *worker) resume(c *client, sess *storage.Session) {
 	if len(c.subs) == 0 {
 		return
 	}
-	c.resuming = sess
+	c.resuming, c.sentPos = sess, sess.Place
 	subs := c.subs
 	w.b.read(func() {
 		starts, err := w.b.places(c, sess, subs)
@@ -136,21 +138,18 @@ func (b *Broker) eachRoom(c *client, f func(storage.UserRoom) error) error {
 // maxReplayRooms is over how many rooms $last goes (design.md, Subscribing).
 const maxReplayRooms = 100
 
-// joinRooms gives a client whose new filter covers its joined rooms a cursor on each, at the head or set back by a replay.
-func (w *worker) joinRooms(c *client, replay *topic.Replay) {
+// joinRooms gives a client whose new filter covers its joined rooms a cursor on each: where the filter began, or set back
+// by a replay. The SUBACK is out already, so what is appended from here on belongs to the client, however long the list
+// of rooms takes to read.
+func (w *worker) joinRooms(c *client, r *request) {
+	pos := w.b.cfg.Store.Pos()
+	if c.joining++; c.joining == 1 {
+		c.joinPos = pos
+	}
 	w.b.read(func() {
-		var rooms []storage.UserRoom
-		err := w.b.eachRoom(c, func(r storage.UserRoom) error { rooms = append(rooms, r); return nil })
-		starts := make([]uint64, len(rooms))
-		for i := range rooms {
-			if replay == nil || i >= maxReplayRooms || err != nil {
-				break
-			}
-			if next, bad := w.b.replayStart(storage.RoomKey{NS: c.sid.NS, Room: rooms[i].Room}, *replay); bad == nil {
-				starts[i] = next
-			}
-		}
+		starts, err := w.b.joinedStarts(c, pos, r.wild)
 		w.post(func() {
+			c.joining--
 			if c.gone {
 				return
 			}
@@ -159,13 +158,50 @@ func (w *worker) joinRooms(c *client, replay *topic.Replay) {
 				c.disconnect(reasonImplementation)
 				return
 			}
-			for i, r := range rooms {
-				cur := w.attach(c, storage.RoomKey{NS: c.sid.NS, Room: r.Room}, starts[i])
-				if cur != nil && starts[i] > 0 {
-					w.replay(cur)
+			for _, s := range starts {
+				w.joinAt(c, s)
+			}
+			for i, s := range r.subs {
+				if s.filter.JoinedRooms() && r.retain[i] != retainNever {
+					w.giveLive(c, s)
 				}
 			}
 			w.serve(c)
 		})
 	})
+}
+
+// joinedStarts finds where a filter that began at pos goes on in each room of the user: replay counts for the first
+// maxReplayRooms of them.
+func (b *Broker) joinedStarts(c *client, pos uint64, replay *topic.Replay) (out []start, err error) {
+	err = b.eachRoom(c, func(r storage.UserRoom) error {
+		k := storage.RoomKey{NS: c.sid.NS, Room: r.Room}
+		if replay != nil && len(out) < maxReplayRooms {
+			if next, bad := b.replayStart(k, *replay); bad == nil {
+				out = append(out, start{room: r.Room, next: next, replay: true})
+				return nil
+			}
+		}
+		next, err := b.cfg.Store.SeqAfter(k, pos)
+		out = append(out, start{room: r.Room, next: max(next, r.Since)})
+		return err
+	})
+	return out, err
+}
+
+// joinAt starts a cursor of a filter on joined rooms. One that is there already stays where it is, but for a replay.
+func (w *worker) joinAt(c *client, s start) {
+	k := storage.RoomKey{NS: c.sid.NS, Room: s.room}
+	next := s.next
+	if c.cursors[k] != nil && !s.replay {
+		next = 0
+	}
+	cur := w.attach(c, k, next)
+	switch {
+	case cur == nil:
+	case s.replay:
+		w.replay(cur)
+	case cur.next <= w.head(cur.room):
+		w.fallBehind(cur)
+	}
 }

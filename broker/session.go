@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"time"
 
 	"github.com/madang-chat/madang/storage"
@@ -64,6 +63,9 @@ func (b *Broker) finish(c *client) {
 	c.running.Wait()
 	left := c.w.detach(c)
 	unfinished := c.acks.drain()
+	for _, u := range c.previous { // the client may still come back to them
+		unfinished = append(unfinished, u)
+	}
 	if c.stored && !c.fencedElsewhere() {
 		cmd := &storage.Release{
 			Session: c.sid, Epoch: c.epoch, Place: left.pos, Lag: left.lag, Unfinished: unfinished, KeepWill: !c.normal.Load(),
@@ -78,6 +80,7 @@ func (b *Broker) finish(c *client) {
 		b.publishWill(c)
 	}
 	b.endLive(c)
+	c.quota.Done()
 	b.stats.disconnected.Add(1)
 	if c.identity().Guest {
 		close(c.finished)
@@ -104,59 +107,4 @@ func (b *Broker) publishWill(c *client) {
 	case a.Live != nil:
 		b.publishLive(c, a.Live, false)
 	}
-}
-
-// drainAndDisconnect lets known answers leave, then disconnects.
-func (c *client) drainAndDisconnect(ctx context.Context, reason byte) {
-	c.held.Store(true)
-	c.w.post(func() {
-		if !c.gone {
-			c.w.serve(c)
-		}
-		c.disconnect(reason)
-	})
-	_ = ctx
-}
-
-// keepPlaces commits, every placesTick, the place that all live sessions of the node have reached, and the rooms in which
-// some lag. A node whose sessions and logs stand still commits nothing.
-func (b *Broker) keepPlaces() {
-	t := time.NewTicker(placesTick)
-	defer t.Stop()
-	// The place claimed is that of the tick before: what is in flight for a moment is no lag.
-	previous, claimed := b.cfg.Store.Pos(), uint64(0)
-	for {
-		select {
-		case <-b.ctx.Done():
-			return
-		case <-t.C:
-		}
-		claimed = b.commitPlaces(previous, claimed)
-		previous = b.cfg.Store.Pos()
-	}
-}
-
-// lagsPerCommand bounds a Places command (rules.md 4).
-const lagsPerCommand = 1000
-
-// commitPlaces proposes the place pos for all live stored sessions and what lags behind it. It returns the place claimed.
-func (b *Broker) commitPlaces(pos, claimed uint64) uint64 {
-	var lags []storage.LagOf
-	stored, blocked := 0, false
-	for _, w := range b.workers {
-		l, n, resuming := w.lags(pos)
-		lags, stored, blocked = append(lags, l...), stored+n, blocked || resuming
-	}
-	if blocked {
-		pos = 0
-	}
-	if stored == 0 || len(lags) == 0 && pos <= claimed {
-		return claimed
-	}
-	for len(lags) > lagsPerCommand {
-		b.cfg.Log.Propose(&storage.Places{Node: b.cfg.Node, Boot: b.cfg.Boot, Lags: lags[:lagsPerCommand]}, ignore)
-		lags = lags[lagsPerCommand:]
-	}
-	b.cfg.Log.Propose(&storage.Places{Node: b.cfg.Node, Boot: b.cfg.Boot, Pos: pos, Lags: lags}, ignore)
-	return max(pos, claimed)
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -13,6 +14,12 @@ import (
 
 // subscribeRefused is the only code a v3.1.1 SUBACK has for no.
 const subscribeRefused = 0x80
+
+// Retain Handling (MQTT 5, 3.8.3.1): what is retained is given always (0), to new subscriptions, never.
+const (
+	retainNew   = 1
+	retainNever = 2
+)
 
 // request is a SUBSCRIBE in the making.
 type request struct {
@@ -105,6 +112,9 @@ func (c *client) grant(pk *packets.Packet, f *packets.Subscription, index int) (
 	}
 	if l.SessionFilters > 0 && c.filterCount.Load() >= int64(l.SessionFilters) {
 		return nil, 0, problem.New(problem.Limit, "%d filters in one session are allowed; unsubscribe some.", l.SessionFilters)
+	}
+	if l.TopicLevels > 0 && strings.Count(f.Filter, "/") >= l.TopicLevels {
+		return nil, 0, problem.New(problem.Limit, "A filter has at most %d levels.", l.TopicLevels)
 	}
 	filter, bad := topic.ParseFilter(f.Filter)
 	if bad != nil {

@@ -179,24 +179,14 @@ func (w *worker) adopt(c *client, sess *storage.Session) {
 	w.resume(c, sess)
 }
 
-// leftover is what a connection's end leaves of its places.
-type leftover struct {
-	pos uint64
-	lag []storage.RoomSeq
-}
-
 // detach forgets a client and returns where its session stands. It waits for the worker.
 func (w *worker) detach(c *client) (left leftover) {
 	w.call(func() {
-		left.pos = w.b.cfg.Store.Pos()
-		for _, cur := range c.cursors {
-			if seq := w.lag(cur); c.stored && seq > 0 {
-				left.lag = append(left.lag, storage.RoomSeq{Room: cur.room.key.Room, Seq: seq})
-			}
-			w.drop(cur)
+		if c.stored {
+			left = w.leave(c)
 		}
-		if s := c.resuming; s != nil { // not every room has its cursor: the session stays where it was
-			left = leftover{pos: s.Place, lag: s.Lag}
+		for _, cur := range c.cursors {
+			w.drop(cur)
 		}
 		c.gone = true
 		w.b.queued.Add(-c.counted)

@@ -13,7 +13,7 @@ import (
 // banner says where the node listens; with --dev also what to paste.
 func banner(w io.Writer, c *config.Config, a *app.App) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "madang %s\n", app.Version())
+	fmt.Fprintf(&b, "madang %s\n", a.Version())
 	for _, l := range []struct{ name, scheme, tls, path, what string }{
 		{"mqtt", "mqtt", "mqtts", "", "MQTT"},
 		{"mqtts", "mqtt", "mqtts", "", "MQTT over TLS"},

@@ -52,7 +52,7 @@ func serve(ctx context.Context, f *configFlags, c *config.Config, stdout, stderr
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
-	a, err := app.New(c, app.Options{Logger: log})
+	a, err := app.New(c, app.Options{Logger: log, Version: buildInfo().version})
 	if err != nil {
 		return err
 	}

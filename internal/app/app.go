@@ -37,22 +37,24 @@ import (
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/internal/config"
 	"github.com/madang-chat/madang/storage"
 )
 
 // Options are what a test may exchange of a node's surroundings.
 type Options struct {
-	Logger *slog.Logger
-	FS     vfs.FS       // of the store; nil = the operating system's
-	Disk   cluster.Disk // of the log; nil = the operating system's
+	Logger  *slog.Logger
+	Version string       // told to clients and operators
+	FS      vfs.FS       // of the store; nil = the operating system's
+	Disk    cluster.Disk // of the log; nil = the operating system's
 }
 
 // App is one node. Start it once, Stop it once.
 type App struct {
-	cfg  *config.Config
-	log  *slog.Logger
-	lock *os.File // data directory in use
+	cfg     *config.Config
+	log     *slog.Logger
+	version string
 
 	store   *storage.Store
 	node    *cluster.Node
@@ -92,7 +94,7 @@ func New(cfg *config.Config, o Options) (app *App, err error) {
 		o.Logger = slog.Default()
 	}
 	a := &App{
-		cfg: cfg, log: o.Logger, failed: make(chan error, 1), ready: make(chan struct{}),
+		cfg: cfg, log: o.Logger, version: o.Version, failed: make(chan error, 1), ready: make(chan struct{}),
 		listeners: map[string]*transport.Listener{}, metrics: prometheus.NewRegistry(),
 	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
@@ -202,7 +204,11 @@ func (a *App) openRules(*Options) error {
 	})
 	a.broker = broker.New(broker.Config{
 		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Auth: chain, Calls: a.calls, Ready: a.ready,
-		Rules:  &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls},
+		Rules: &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls},
+		Quotas: quota.New(quota.Limits{
+			Messages: c.Limits.MessagesPerSecond, Bytes: c.Limits.BytesPerSecond, Largest: c.Limits.Message,
+		}),
+		Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
 		Limits: brokerLimits(c), Logger: a.log.With("component", "broker"),
 	})
 	return nil
@@ -216,7 +222,7 @@ func brokerLimits(c *config.Config) broker.Limits {
 		QoS0LagTime: l.QoS0LagTime, Filters: l.FiltersPerSubscribe, SessionFilters: l.FiltersPerSession,
 		SessionsPerUser: l.SessionsPerUser, SessionExpiry: l.SessionExpiry, RoomsPerUser: l.RoomsPerUser,
 		ConnectTimeout: l.ConnectTimeout, KeepAliveMax: l.KeepaliveMax, Stalled: l.Stalled,
-		MessagesPerSecond: float64(l.MessagesPerSecond), LiveTTL: c.Rooms.LiveTTL, TypingTTL: c.Rooms.TypingTTL,
+		TopicLevels: l.TopicLevels, LiveTTL: c.Rooms.LiveTTL, TypingTTL: c.Rooms.TypingTTL,
 	}
 }
 

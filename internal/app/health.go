@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -11,19 +10,8 @@ import (
 	"github.com/madang-chat/madang/api"
 )
 
-// version is set by the linker for releases.
-var version = ""
-
-// Version is the release, or what the Go toolchain knows of the source.
-func Version() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
+// Version is what Options named.
+func (a *App) Version() string { return a.version }
 
 // Live says whether the process should go on.
 func (a *App) Live(context.Context) []api.Check {

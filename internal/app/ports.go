@@ -109,7 +109,7 @@ func (a *App) openWeb() error {
 		QueueLimit: queueLimit(c),
 	}, a.broker.Serve, log)
 	h, err := api.New(api.Config{
-		Calls: a.calls, Ready: a, Version: Version(), Logger: a.log,
+		Calls: a.calls, Ready: a, Version: a.version, Logger: a.log,
 		Address:     func(r *http.Request) netip.Addr { return transport.ClientAddr(r, trusted).Addr() },
 		AllowOrigin: c.Listeners.Web.AllowOrigin,
 	})

@@ -1,0 +1,45 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/madang-chat/madang/hooks/problem"
+)
+
+// A client that goes on sending above its quota is answered each time, read more and more slowly, and in the end sent
+// away: its library may send the same message for ever, and nobody else shall notice.
+const (
+	floodPause    = 5 * time.Millisecond // more with each refusal in a row
+	floodPauseMax = time.Second
+	floodRefusals = 500 // in a row; the pauses before add up to some five minutes
+)
+
+// throttle returns the refusal of a publish above the quota, nil when it is within.
+func (c *client) throttle(size int) *problem.Problem {
+	wait := c.quota.Take(size)
+	if wait == 0 {
+		c.flooding = 0
+		return nil
+	}
+	c.flooding++
+	return problem.New(problem.RateLimited, "").After(wait)
+}
+
+// calm waits before the next packet of a client that floods, and says when it is enough. The reader calls it.
+func (c *client) calm() error {
+	switch {
+	case c.flooding == 0:
+		return nil
+	case c.flooding >= floodRefusals:
+		return closing{reasonRate}
+	}
+	c.held.Store(true) // it is not the client that is silent
+	defer c.held.Store(false)
+	t := time.NewTimer(min(time.Duration(c.flooding)*floodPause, floodPauseMax))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.ctx.Done():
+	}
+	return nil
+}

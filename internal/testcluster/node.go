@@ -1,0 +1,158 @@
+// Package testcluster runs whole nodes inside a test: the real listeners, log and store, on a directory of the test or
+// on a file system in memory that can lose what was not synced.
+package testcluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/madang-chat/madang/cluster/clustertest"
+	"github.com/madang-chat/madang/internal/app"
+	"github.com/madang-chat/madang/internal/config"
+	"github.com/madang-chat/madang/internal/mqtttest"
+)
+
+// Options of Start.
+type Options struct {
+	Set    []string // configuration, key=value
+	Dir    string   // data; "" = a directory of the test
+	Memory bool     // data on a file system in memory, for PowerCut
+	Prod   bool     // without --dev
+	Log    io.Writer
+}
+
+// Node is one node. Restart and PowerCut replace what runs; addresses change with them.
+type Node struct {
+	*app.App
+	t   testing.TB
+	o   Options
+	mem *vfs.MemFS
+}
+
+const startTime = 30 * time.Second
+
+// Start runs a node until the test ends.
+func Start(t testing.TB, o Options) *Node {
+	t.Helper()
+	n := &Node{t: t, o: o}
+	if o.Memory {
+		n.mem, n.o.Dir = vfs.NewCrashableMem(), "/data"
+	} else if o.Dir == "" {
+		n.o.Dir = t.TempDir()
+	}
+	n.start()
+	t.Cleanup(n.Stop)
+	return n
+}
+
+func (n *Node) start() {
+	n.t.Helper()
+	set := []string{
+		"node.name=one", "node.data_dir=" + n.o.Dir, "listeners.mqtt.bind=127.0.0.1:0", "listeners.web.bind=127.0.0.1:0",
+		"listeners.ops.bind=127.0.0.1:0",
+	}
+	c, err := config.Load(config.Options{Dev: !n.o.Prod, Set: append(set, n.o.Set...)})
+	if err == nil {
+		err = c.Validate()
+	}
+	if err != nil {
+		n.t.Fatalf("configuration: %v", err)
+	}
+	w := n.o.Log
+	if w == nil {
+		w = io.Discard
+		if os.Getenv("MADANG_TEST_LOG") != "" {
+			w = os.Stderr
+		}
+	}
+	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test"}
+	if n.mem != nil {
+		o.FS, o.Disk = n.mem, clustertest.Disk(n.mem)
+	}
+	if n.App, err = app.New(c, o); err != nil {
+		n.t.Fatalf("start: %v", err)
+	}
+	n.App.Start()
+	select {
+	case <-n.Ready():
+	case err := <-n.Failed():
+		n.t.Fatalf("start: %v", err)
+	case <-time.After(startTime):
+		n.t.Fatal("the node is not ready in time")
+	}
+}
+
+// Stop ends the node politely. It may be called more than once.
+func (n *Node) Stop() {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	if err := n.App.Stop(ctx); err != nil {
+		n.t.Errorf("stop: %v", err)
+	}
+}
+
+// Restart stops the node and starts it on its data.
+func (n *Node) Restart() {
+	n.t.Helper()
+	n.Stop()
+	n.start()
+}
+
+// PowerCut starts a new node on what the disk holds now; of what was not synced a random part is kept. The old node is
+// stopped on its own copy of the data, where nobody sees what it still does.
+func (n *Node) PowerCut(rng *rand.Rand) {
+	n.t.Helper()
+	old, now := n.App, n.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	if err := old.Stop(ctx); err != nil {
+		n.t.Errorf("stop: %v", err)
+	}
+	n.mem = now
+	n.start()
+}
+
+// At is where clients connect.
+func (n *Node) At() mqtttest.Addresses {
+	return mqtttest.Addresses{MQTT: n.Addr("mqtt"), Web: n.Addr("web")}
+}
+
+// Metric returns the value of a counter or gauge without labels.
+func (n *Node) Metric(name string) float64 {
+	n.t.Helper()
+	resp, err := http.Get("http://" + n.Addr("ops") + "/metrics")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	v, err := metric(string(text), name)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return v
+}
+
+func metric(text, name string) (float64, error) {
+	var v float64
+	for line := range strings.SplitSeq(text, "\n") {
+		if _, err := fmt.Sscanf(line, name+" %g", &v); err == nil {
+			return v, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no metric %s", name)
+}
