@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -65,6 +66,7 @@ func New(cfg Config) (*API, error) {
 	a := &API{cfg: cfg, log: cfg.Logger.With("component", "api"), mux: http.NewServeMux()}
 	h := humago.NewWithPrefix(a.mux, Base, humaConfig(cfg.Version))
 	h.UseMiddleware(a.identify)
+	registerHealth(h)
 	a.registerTokens(h)
 	a.registerRooms(h)
 	a.registerMessages(h)
@@ -73,7 +75,6 @@ func New(cfg Config) (*API, error) {
 		return nil, fmt.Errorf("OpenAPI document: %w", err)
 	}
 	a.mux.HandleFunc("GET "+OpenAPIPath, a.serveOpenAPI)
-	a.mux.HandleFunc("GET "+Base+"/health", serveHealth)
 	return a, nil
 }
 
@@ -108,10 +109,19 @@ func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(a.openAPI) // a client that is gone needs no answer
 }
 
-// serveHealth says that this process answers HTTP. Whether the node is ready is for /readyz of the ops listener.
-func serveHealth(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write([]byte(`{"status":"ok"}`))
+// healthPath answers also while the node starts.
+const healthPath = "/health"
+
+type health struct {
+	Status string `json:"status" enum:"ok"`
+}
+
+// registerHealth says that this process answers HTTP. Whether the node is ready is for /readyz of the ops listener.
+func registerHealth(h huma.API) {
+	huma.Register(h, huma.Operation{
+		OperationID: "health", Method: http.MethodGet, Path: healthPath, Tags: []string{"health"},
+		Summary: "Whether this process answers", Errors: []int{http.StatusBadRequest, http.StatusInternalServerError},
+	}, func(context.Context, *struct{}) (*answer[health], error) { return &answer[health]{health{"ok"}}, nil })
 }
 
 func remoteAddr(r *http.Request) netip.Addr {

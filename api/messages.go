@@ -53,7 +53,9 @@ func (a *API) registerMessages(h huma.API) {
 		}))
 	})
 	// Described here and not to huma: package envelope reads bodies, and keeps the bytes of data.
-	h.OpenAPI().Paths["/rooms/{room}/messages"].Post.RequestBody.Content = map[string]*huma.MediaType{
+	body := h.OpenAPI().Paths["/rooms/{room}/messages"].Post.RequestBody
+	body.Required = false // no bytes are a message too
+	body.Content = map[string]*huma.MediaType{
 		"application/json": {Schema: envelopeSchema()},
 		"text/plain":       {Schema: &huma.Schema{Type: huma.TypeString}},
 		"*/*":              {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},

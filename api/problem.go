@@ -60,8 +60,10 @@ func problemSchema() *huma.Schema {
 // fail is what handlers return for an error of a call.
 func fail(err error) error { return &problemDetails{calls.ProblemFrom(err)} }
 
-// huma has one place for the form of its own errors, and it is global. It is set before anything can be served.
+// huma has one place for the form of its own errors, and it is global, as is that "Room" is not "room". Both are set before
+// anything can be served.
 func init() {
+	huma.ValidateStrictCasing = true
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
 		return &problemDetails{ofHuma(status, msg, errs)}
 	}

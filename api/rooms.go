@@ -17,8 +17,9 @@ type roomCreateRequest struct {
 	Body calls.RoomCreateInput
 }
 
+// roomSetRequest repeats the room: huma does not look into an embedded struct that is not exported.
 type roomSetRequest struct {
-	roomRequest
+	Room string `path:"room" doc:"the room's id"`
 	Body roomSettings
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"path"
 	"runtime/debug"
 	"strings"
@@ -25,6 +26,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeProblem(out, a.noRoute(out, r, handler))
 		return
 	}
+	if p := checkQuery(r.URL.RawQuery); p != nil {
+		writeProblem(out, p)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 	defer cancel()
 	if needsNode(r.URL.Path) && !a.ready(ctx) {
@@ -34,10 +39,35 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(out, r.WithContext(ctx))
 }
 
+// checkQuery refuses a query that could be read in two ways: escapes that are none, a parameter without a value, and one
+// that is there twice with different values.
+func checkQuery(raw string) *problem.Problem {
+	if raw == "" {
+		return nil
+	}
+	all, err := url.ParseQuery(raw)
+	if err != nil {
+		return problem.New(problem.BadPayload, "The query is not well formed.")
+	}
+	for part := range strings.SplitSeq(raw, "&") {
+		if part != "" && !strings.Contains(part, "=") {
+			return problem.New(problem.BadPayload, "query.%.40s has no value.", part)
+		}
+	}
+	for name, values := range all {
+		for _, v := range values[1:] {
+			if v != values[0] {
+				return problem.New(problem.BadPayload, "query.%.40s is there twice; give it once.", name)
+			}
+		}
+	}
+	return nil
+}
+
 const retryStart = 2 * time.Second
 
 func needsNode(p string) bool {
-	return strings.HasPrefix(p, Base+"/") && p != Base+"/health"
+	return strings.HasPrefix(p, Base+"/") && p != Base+healthPath
 }
 
 // ready waits for the node to be ready, for ReadyWait.

@@ -40,24 +40,29 @@ func (a Access) Joined(id auth.Identity, k storage.RoomKey) (bool, error) {
 	return m.Role != "", err
 }
 
-// mayWriteLive reports whether id may write what is never in the log, by the rules a message would meet.
+// mayWriteLive reports why id may not write what is never in the log. Users meet the rules a message meets in the log;
+// that a guest may write at all is asked before.
 func (a Access) mayWriteLive(id auth.Identity, k storage.RoomKey) *problem.Problem {
 	r, err := a.Rooms.Room(k)
-	switch {
-	case err != nil:
-		return problem.New(problem.NoQuorum, "")
-	case r == nil:
+	if err != nil {
+		return refusal(err)
+	}
+	if r == nil {
 		return problem.New(problem.NotFound, "There is no room %q.", k.Room)
-	case id.Guest:
-		if r.GuestMay() != storage.GuestWrite {
-			return problem.New(problem.GuestReadOnly, "")
+	}
+	if id.Admin || r.Kind == storage.Public && !r.Frozen {
+		return nil
+	}
+	var m storage.Member
+	if !id.Guest {
+		if m, err = a.Rooms.Member(k, id.User); err != nil {
+			return refusal(err)
 		}
-	case r.Kind != storage.Public && !id.Admin:
-		if joined, err := a.Joined(id, k); err != nil || !joined {
+		if m.Role == "" && r.Kind != storage.Public {
 			return problem.New(problem.NotMember, "")
 		}
 	}
-	if r.Frozen && !id.Admin {
+	if r.Frozen && m.Role != storage.RoleOwner && m.Role != storage.RoleOperator {
 		return problem.New(problem.RoomFrozen, "")
 	}
 	return nil
@@ -79,7 +84,7 @@ func (a Access) Grant(id auth.Identity, f topic.Filter) *problem.Problem {
 	}
 	may, err := a.MayRead(id, storage.RoomKey{NS: id.Namespace, Room: room})
 	if err != nil {
-		return problem.New(problem.NoQuorum, "")
+		return refusal(err)
 	}
 	if !may {
 		return problem.New(problem.Forbidden, "Guests may not read room %q; log in first.", room)

@@ -47,10 +47,12 @@ type Call struct {
 	Payload []byte
 }
 
-// Posting makes the command of a message, or says why it may not be posted; HTTP and MQTT share it.
+// Posting knows the rules of messages, which HTTP and MQTT share. Its errors are problems.
 type Posting interface {
-	CheckSize(size int) *problem.Problem
-	AppendOf(id auth.Identity, room string, m *envelope.Message) (*storage.Append, error)
+	// MayPost says why id may not post to the room, whatever the message is.
+	MayPost(id auth.Identity, room string) error
+	// Draft makes the command of a payload, or says why it may not be posted. The command does not alias the payload.
+	Draft(id auth.Identity, room, typ string, payload []byte, opt envelope.Options) (*storage.Append, error)
 }
 
 // Publishing holds the rules of writing. Its fields are fixed before use; any number of goroutines may call Decide.
@@ -89,28 +91,20 @@ func (r *Publishing) Decide(p *Publish) (Action, *problem.Problem) {
 }
 
 func (r *Publishing) send(p *Publish, k storage.RoomKey, typ string) (Action, *problem.Problem) {
-	if bad := r.Posting.CheckSize(len(p.Payload)); bad != nil {
-		return Action{}, bad
-	}
-	m, bad := envelope.Parse(typ, p.Payload, envelope.Options{CID: p.CID, MessageExpiry: p.Expiry})
-	if bad != nil {
-		if p.From.Guest { // to one who may not write, the faults of the payload are no news
-			return Action{}, problem.New(problem.GuestReadOnly, "")
-		}
-		return Action{}, bad
-	}
-	a, err := r.Posting.AppendOf(p.From, k.Room, &m)
+	a, err := r.Posting.Draft(p.From, k.Room, typ, p.Payload, envelope.Options{CID: p.CID, MessageExpiry: p.Expiry})
 	if err != nil {
-		if errors.As(err, &bad) {
-			return Action{}, bad
-		}
-		return Action{}, problem.New(problem.NoQuorum, "")
+		return Action{}, refusal(err)
 	}
 	a.Device, a.Epoch, a.Dup, a.PacketID = p.Device, p.Epoch, p.Dup, p.PacketID
 	return Action{Append: a}, nil
 }
 
 func (r *Publishing) live(p *Publish, k storage.RoomKey, t topic.Publish) (Action, *problem.Problem) {
+	if p.From.Guest {
+		if err := r.Posting.MayPost(p.From, k.Room); err != nil {
+			return Action{}, refusal(err)
+		}
+	}
 	if bad := r.Access.mayWriteLive(p.From, k); bad != nil {
 		return Action{}, bad
 	}
@@ -121,4 +115,12 @@ func (r *Publishing) live(p *Publish, k storage.RoomKey, t topic.Publish) (Actio
 		return Action{}, problem.New(problem.TooLarge, "A live value has at most %d bytes, this one has %d.", MaxLive, len(p.Payload))
 	}
 	return Action{Live: &Live{Room: k, Name: t.Name, User: t.User, Payload: p.Payload}}, nil
+}
+
+// refusal is the problem in err. An error that is none is a fault of the broker.
+func refusal(err error) *problem.Problem {
+	if p := (*problem.Problem)(nil); errors.As(err, &p) {
+		return p
+	}
+	return problem.New(problem.Internal, "")
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/madang-chat/madang/hooks/topic"
 )
 
 // How an identity was established: the values of Identity.Method.
@@ -23,10 +25,10 @@ const (
 	TokenUser = "-"
 
 	guestPrefix      = "guest~"
-	defaultNamespace = "chat"
-	maxUser          = 60
-	maxNamespace     = 128
-	maxDisplayName   = 64 // characters
+	defaultNamespace = topic.DefaultNamespace
+	maxUser          = topic.MaxUser
+	maxNamespace     = topic.MaxNamespace // who logs in must be able to name a topic
+	maxDisplayName   = 64                 // characters
 )
 
 // Identity is who a connection or a request is, for as long as it is open. It is a value; copies are independent but
@@ -88,28 +90,12 @@ func SplitLogin(login, def string) (namespace, user string, err error) {
 
 // ValidUser reports whether s is a name a user may have.
 func ValidUser(s string) bool {
-	return validName(s, maxUser, "._:@|=-")
+	return topic.ValidUser(s)
 }
 
 // ValidNamespace reports whether s is a name a namespace may have.
 func ValidNamespace(s string) bool {
-	return validName(s, maxNamespace, "._:-")
-}
-
-func validName(s string, limit int, punctuation string) bool {
-	if s == "" || len(s) > limit {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case strings.IndexByte(punctuation, c) >= 0:
-		default:
-			return false
-		}
-	}
-	return true
+	return topic.ValidNamespace(s)
 }
 
 // validGuest reports whether s is a name newGuestName could have made.

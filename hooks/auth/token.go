@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 	"time"
 	"unicode"
@@ -62,7 +64,10 @@ func decodeObject(s string) map[string]any {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var object map[string]any
-	if dec.Decode(&object) != nil || dec.More() {
+	if dec.Decode(&object) != nil {
+		return nil
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More is no answer: it passes over a closing bracket
 		return nil
 	}
 	return object

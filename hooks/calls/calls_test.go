@@ -3,17 +3,14 @@ package calls
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/calls/callstest"
 	"github.com/madang-chat/madang/hooks/envelope"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/storage"
@@ -21,14 +18,14 @@ import (
 
 type rig struct {
 	*Calls
-	log *instantLog
+	log *callstest.Log
 	t   testing.TB
 }
 
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
-	log := newLog(t, storage.Options{Dir: "data", FS: vfs.NewMem()})
-	cfg := Config{Log: log, Store: log.Store, Auth: &testTokens{}, Node: "n1"}
+	log := callstest.NewLog(t, storage.Options{Dir: "data", FS: vfs.NewMem()})
+	cfg := Config{Log: log, Store: log.Store, Auth: &callstest.Tokens{}, Node: "n1"}
 	if change != nil {
 		change(&cfg)
 	}
@@ -38,10 +35,10 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 // as returns the identity of a token.
 func as(token string) auth.Identity {
 	if token == "" {
-		id, _ := (&testTokens{}).Guest()
+		id, _ := (&callstest.Tokens{}).Guest()
 		return id
 	}
-	id, err := (&testTokens{}).VerifyToken(context.Background(), token)
+	id, err := (&callstest.Tokens{}).VerifyToken(context.Background(), token)
 	if err != nil {
 		panic(err)
 	}
@@ -104,10 +101,14 @@ func TestCallsAnswer(t *testing.T) {
 		{"alice", "whoami", ``, `{"user":"alice","namespace":"chat","guest":false,"admin":false,"node":"n1"}`},
 		{"", "whoami", `{}`, `{"user":"guest~0","namespace":"chat","guest":true,"admin":false,"node":"n1"}`},
 		{"admin", "whoami", `null`, `{"user":"admin","namespace":"chat","guest":false,"admin":true,"node":"n1"}`},
-		{"carol", "room.create", `{"room":"new","kind":"public","name":"New","guest":"none"}`,
-			`{"room":"new","kind":"public","name":"New","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`},
-		{"carol", "room.get", `{"room":"new"}`,
-			`{"room":"new","kind":"public","name":"New","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`},
+		{
+			"carol", "room.create", `{"room":"new","kind":"public","name":"New","guest":"none"}`,
+			`{"room":"new","kind":"public","name":"New","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
+		},
+		{
+			"carol", "room.get", `{"room":"new"}`,
+			`{"room":"new","kind":"public","name":"New","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
+		},
 		{"carol", "rooms.list", ``, `{"rooms":[{"room":"new","kind":"public","name":"New","role":"owner","head":0,"n":0}],"more":false}`},
 		{"carol", "room.join", `{"room":"pub"}`, `{"room":"pub","role":"member","seq":2}`},
 		{"carol", "room.join", `{"room":"pub"}`, `{"room":"pub","role":"member","seq":2}`},
@@ -115,21 +116,31 @@ func TestCallsAnswer(t *testing.T) {
 		{"carol", "rooms.list", `{"limit":1,"after":"new"}`, `{"rooms":[{"room":"pub","kind":"public","name":"Public","role":"member","head":2,"n":1}],"more":false}`},
 		{"carol", "room.leave", `{"room":"pub"}`, `{"room":"pub","seq":3}`},
 		{"carol", "rooms.list", `{"after":"new"}`, `{"rooms":[],"more":false}`},
-		{"carol", "room.set", `{"room":"new","name":"Newer","kind":"private"}`,
-			`{"room":"new","kind":"private","name":"Newer","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`},
+		{
+			"carol", "room.set", `{"room":"new","name":"Newer","kind":"private"}`,
+			`{"room":"new","kind":"private","name":"Newer","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
+		},
 		{"carol", "room.delete", `{"room":"new"}`, `{"room":"new","head":0}`},
 		{"carol", "rooms.list", ``, `{"rooms":[],"more":false}`},
-		{"dave", "room.create", `{"room":"dflt"}`,
-			`{"room":"dflt","kind":"private","name":"","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`},
+		{
+			"dave", "room.create", `{"room":"dflt"}`,
+			`{"room":"dflt","kind":"private","name":"","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
+		},
 		{"", "rooms.list", ``, `{"rooms":[],"more":false}`},
-		{"", "room.get", `{"room":"pub"}`,
-			`{"room":"pub","kind":"public","name":"Public","guest":"read","frozen":false,"members":1,"head":3,"n":1,"first":1,"created_at":TS,"role":"guest"}`},
-		{"eve", "history", `{"room":"pub"}`,
-			`{"messages":[{"room":"pub","seq":1,"n":1,"ts":TS,"type":"text","from":{"user":"bob","role":"member"},"data":{"text":"hello"}}],"head":3,"first":1,"more":false}`},
+		{
+			"", "room.get", `{"room":"pub"}`,
+			`{"room":"pub","kind":"public","name":"Public","guest":"read","frozen":false,"members":1,"head":3,"n":1,"first":1,"created_at":TS,"role":"guest"}`,
+		},
+		{
+			"eve", "history", `{"room":"pub"}`,
+			`{"messages":[{"room":"pub","seq":1,"n":1,"ts":TS,"type":"text","from":{"user":"bob","role":"member"},"data":{"text":"hello"}}],"head":3,"first":1,"more":false}`,
+		},
 		{"eve", "sync", `{"pub":3}`, `{"rooms":[{"room":"pub","from":4,"to":3,"gap":false,"first":1,"live":true,"messages":[]}],"more":false}`},
 		{"eve", "sync", `{"rooms":{"pub":9}}`, `{"rooms":[{"room":"pub","from":4,"to":3,"gap":true,"first":1,"live":true,"messages":[]}],"more":false}`},
-		{"eve", "sync", `{"rooms":{"pub":0},"limit":1}`,
-			`{"rooms":[{"room":"pub","from":1,"to":1,"gap":false,"first":1,"live":false,"messages":[{"room":"pub","seq":1,"n":1,"ts":TS,"type":"text","from":{"user":"bob","role":"member"},"data":{"text":"hello"}}]}],"more":true}`},
+		{
+			"eve", "sync", `{"rooms":{"pub":0},"limit":1}`,
+			`{"rooms":[{"room":"pub","from":1,"to":1,"gap":false,"first":1,"live":false,"messages":[{"room":"pub","seq":1,"n":1,"ts":TS,"type":"text","from":{"user":"bob","role":"member"},"data":{"text":"hello"}}]}],"more":true}`,
+		},
 		{"eve", "sync", `{}`, `{"rooms":[],"more":false}`},
 	} {
 		got := stamps(r.must(c.token, c.method, c.params))
@@ -193,8 +204,8 @@ func TestCallsRefuse(t *testing.T) {
 		{"alice", "room.set", `{"room":"pub","kind":"x"}`, problem.BadPayload, "kind:"},
 		{"alice", "room.set", `{"room":"pub","guest":"x"}`, problem.BadPayload, "guest:"},
 		{"alice", "room.set", `{"room":"pub","name":"\u0007"}`, problem.BadPayload, "name:"},
-		{"bob", "room.set", `{"room":"priv","name":"x"}`, problem.Forbidden, "owners"},
-		{"bob", "room.delete", `{"room":"priv"}`, problem.Forbidden, "owners"},
+		{"bob", "room.set", `{"room":"priv","name":"x"}`, problem.Forbidden, "Owners"},
+		{"bob", "room.delete", `{"room":"priv"}`, problem.Forbidden, "Owners"},
 		{"carol", "room.delete", `{"room":"none"}`, problem.NotFound, "none"},
 		{"carol", "room.join", `{"room":"priv"}`, problem.Forbidden, "private"},
 		{"carol", "room.join", `{"room":"none"}`, problem.NotFound, ""},
@@ -286,165 +297,5 @@ func TestSendOfAParsedMessage(t *testing.T) {
 	}
 	if _, err := r.AppendOf(as("alice"), "a b", &m); ProblemFrom(err).Code != problem.NotFound {
 		t.Error(err)
-	}
-}
-
-func TestLogErrors(t *testing.T) {
-	r := newRig(t, nil).rooms()
-	for err, code := range map[error]problem.Code{
-		ErrNoQuorum:                      problem.NoQuorum,
-		fmt.Errorf("x: %w", ErrNoQuorum): problem.NoQuorum,
-		ErrStorageFull:                   problem.StorageFull,
-		ErrTooLarge:                      problem.TooLarge,
-		ErrOverloaded:                    problem.RateLimited,
-		errors.New("lost"):               problem.OutcomeUnknown,
-	} {
-		r.log.Err = err
-		for _, m := range []string{"room.join", "room.leave", "room.delete"} {
-			if _, p := r.call("carol", m, `{"room":"pub"}`); p == nil || p.Code != code {
-				t.Errorf("%s %v: %v", m, err, p)
-			}
-		}
-		_, got := r.Post(context.Background(), as("bob"), PostInput{Room: "pub", Body: []byte("x")})
-		if p := ProblemFrom(got); p.Code != code || p.Status == 503 && p.RetryAfter == 0 {
-			t.Errorf("%v: %v", err, p)
-		}
-	}
-}
-
-func TestOutcomeUnknown(t *testing.T) {
-	r := newRig(t, nil).rooms()
-	r.log.Silent = true
-	// The store's own goroutines stay outside the bubble; only timers of the call are in it.
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		_, err := r.Post(context.Background(), as("bob"), PostInput{Room: "pub", Body: []byte("x")})
-		if p := ProblemFrom(err); p.Code != problem.OutcomeUnknown || p.Status != 503 || time.Since(start) != 30*time.Second {
-			t.Errorf("%v after %v", p, time.Since(start))
-		}
-		start = time.Now()
-		if _, p := r.call("bob", "room.join", `{"room":"pub"}`); p.Code != problem.OutcomeUnknown || time.Since(start) != 10*time.Second {
-			t.Errorf("%v after %v", p, time.Since(start))
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		before := r.log.Proposed()
-		_, err = r.Post(ctx, as("bob"), PostInput{Room: "pub", Body: []byte("x")})
-		if p := ProblemFrom(err); p.Status != 503 || r.log.Proposed() != before {
-			t.Errorf("a call that had ended: %v", p)
-		}
-	})
-	for _, done := range r.log.Lost { // answers that come too late hurt nobody
-		done(storage.Result{}, nil)
-	}
-}
-
-// Joining is seen in the room list when the call returns, also when the follow-up takes its time.
-func TestJoinWaitsForItsFollowUp(t *testing.T) {
-	r := newRig(t, nil).rooms()
-	r.log.Hold = true
-	answered := make(chan Membership, 8)
-	for i := range 8 {
-		go func() {
-			m, err := r.RoomJoin(context.Background(), as(fmt.Sprintf("user%d", i)), RoomInput{"pub"})
-			if err != nil {
-				t.Error(err)
-			}
-			answered <- m
-		}()
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for r.log.Proposed() < 8 && time.Now().Before(deadline) {
-		select {
-		case m := <-answered:
-			t.Fatalf("answered before the follow-up: %+v", m)
-		case <-time.After(time.Millisecond):
-		}
-	}
-	if list := r.must("user0", "rooms.list", ``); list != `{"rooms":[],"more":false}` {
-		t.Fatal(list)
-	}
-	r.log.FollowUp()
-	for range 8 {
-		if m := <-answered; m.Role != storage.RoleMember {
-			t.Errorf("%+v", m)
-		}
-	}
-	if list := r.must("user7", "rooms.list", ``); !strings.Contains(list, `"pub"`) {
-		t.Error(list)
-	}
-	if r.settled.round != nil || r.settled.waiting != 0 {
-		t.Error("a watcher is left over")
-	}
-}
-
-func TestJoinDoesNotWaitForEver(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.SettleWait = time.Millisecond }).rooms()
-	r.log.Hold = true
-	if m := r.must("carol", "room.join", `{"room":"pub"}`); m != `{"room":"pub","role":"member","seq":1}` {
-		t.Error(m)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r.cfg.SettleWait = time.Hour
-	go cancel()
-	if _, err := r.RoomJoin(ctx, as("dave"), RoomInput{"pub"}); err != nil && ProblemFrom(err).Status != 503 {
-		t.Error(err)
-	}
-}
-
-func TestAuditedReads(t *testing.T) {
-	var seen []string
-	r := newRig(t, func(c *Config) {
-		c.Audit = func(a AuditedRead) { seen = append(seen, a.Reader.User+" "+a.Room.Room) }
-	}).rooms()
-	for _, token := range []string{"admin", "auditor", "alice"} {
-		r.must(token, "history", `{"room":"priv"}`)
-		r.must(token, "history", `{"room":"pub"}`)
-	}
-	if diff := cmp.Diff([]string{"admin priv", "auditor priv"}, seen); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestProblemOf(t *testing.T) {
-	for o := storage.Done; o < 60; o++ {
-		p := ProblemOf(storage.Result{Outcome: o, Detail: `room "x" is so`})
-		if o == storage.Done {
-			if p != nil {
-				t.Error(p)
-			}
-			continue
-		}
-		if p == nil || !p.Code.Known() || p.Status < 400 || p.Status >= 500 {
-			t.Errorf("%s: %v", o, p)
-		}
-		if o != storage.Fenced && (p.Detail != `Room "x" is so.` || o.String() != "unknown" && p.Code != problem.Code(o.String())) {
-			t.Errorf("%s: %v", o, p)
-		}
-	}
-	if p := ProblemFrom(errors.New("secret path")); p.Status != 500 || strings.Contains(p.Sentence(), "secret") {
-		t.Error(p)
-	}
-	if p := ProblemFrom(&auth.Refusal{Code: auth.CodeRateLimited, Title: "slow down", RetryAfter: time.Second}); p.Status != 429 ||
-		p.RetryAfterSeconds() != 1 || p.Detail != "Slow down." {
-		t.Error(p)
-	}
-}
-
-func TestStoreFaults(t *testing.T) {
-	r := newRig(t, nil).rooms()
-	if err := r.log.Store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct{ method, params string }{
-		{"rooms.list", ``}, {"room.get", `{"room":"unread"}`}, {"history", `{"room":"unread"}`},
-		{"room.join", `{"room":"unread"}`}, {"room.delete", `{"room":"unread"}`},
-	} {
-		if _, p := r.call("zoe", c.method, c.params); p == nil || p.Code != problem.NoQuorum || p.RetryAfter == 0 {
-			t.Errorf("%s: %v", c.method, p)
-		}
-	}
-	if p := ProblemFrom(r.broken(storage.ErrEntry)); p.Status != 500 || p.Code != Internal {
-		t.Error(p)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/madang-chat/madang/hooks/calls/callstest"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -33,11 +34,11 @@ func seqs(t interface{ Fatal(...any) }, messages []json.RawMessage) []uint64 {
 // partly trimmed, partly expired, and partly no longer in memory.
 func TestPagesCoverEverythingOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		log := newLog(t, storage.Options{
+		log := callstest.NewLog(t, storage.Options{
 			Dir: "data", FS: vfs.NewMem(), TailBytes: int64(rapid.SampledFrom([]int{1, 4000, 1 << 20}).Draw(rt, "tail")),
 		})
 		defer log.Store.Close()
-		c := New(Config{Log: log, Store: log.Store, Auth: &testTokens{}})
+		c := New(Config{Log: log, Store: log.Store, Auth: &callstest.Tokens{}})
 		log.Apply(&storage.RoomCreate{Room: key("r"), By: storage.Actor{User: "alice"}, Kind: storage.Public})
 		kinds := rapid.SliceOfN(rapid.SampledFrom([]string{"text", "text", "text", "join", "leave", "ttl"}), 0, 150).Draw(rt, "kinds")
 		var chat, all []uint64
@@ -328,10 +329,12 @@ func TestSyncAfterTrim(t *testing.T) {
 func TestWorkIsBounded(t *testing.T) {
 	r := newRig(t, nil).rooms()
 	r.post("bob", "pub", "first")
+	var cmds []storage.Command
 	for range examined/2 + 10 {
-		r.log.Apply(&storage.Join{Room: key("pub"), By: storage.Actor{User: "carol"}})
-		r.log.Apply(&storage.Leave{Room: key("pub"), By: storage.Actor{User: "carol"}})
+		cmds = append(cmds, &storage.Join{Room: key("pub"), By: storage.Actor{User: "carol"}},
+			&storage.Leave{Room: key("pub"), By: storage.Actor{User: "carol"}})
 	}
+	r.log.ApplyAll(cmds)
 	p, err := r.History(context.Background(), as("eve"), HistoryInput{Room: "pub"})
 	if err != nil || len(p.Messages) != 0 || !p.More || p.Next != p.Head-examined+1 {
 		t.Fatalf("%v %+v", err, p)
@@ -357,8 +360,8 @@ func BenchmarkPost(b *testing.B) {
 func BenchmarkHistoryPage50(b *testing.B) {
 	for name, tail := range map[string]int64{"memory": 64 << 20, "disk": 1} {
 		b.Run(name, func(b *testing.B) {
-			log := newLog(b, storage.Options{Dir: "data", FS: vfs.NewMem(), TailBytes: tail})
-			r := (&rig{Calls: New(Config{Log: log, Store: log.Store, Auth: &testTokens{}}), log: log, t: b}).rooms()
+			log := callstest.NewLog(b, storage.Options{Dir: "data", FS: vfs.NewMem(), TailBytes: tail})
+			r := (&rig{Calls: New(Config{Log: log, Store: log.Store, Auth: &callstest.Tokens{}}), log: log, t: b}).rooms()
 			for range 1000 {
 				r.post("bob", "pub", "hello there, this is a line of chat as people write it")
 			}

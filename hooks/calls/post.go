@@ -29,12 +29,8 @@ type Posted struct {
 
 // Post parses a message and puts it in the room's log.
 func (c *Calls) Post(ctx context.Context, id auth.Identity, in PostInput) (Posted, error) {
-	// The room first: to one who may not write, the faults of the payload are no news.
-	k, err := roomKey(id, in.Room)
+	k, err := c.mayPost(id, in.Room)
 	if err != nil {
-		return Posted{}, err
-	}
-	if err := c.guestMayWrite(id, k); err != nil {
 		return Posted{}, err
 	}
 	if p := c.CheckSize(len(in.Body)); p != nil {
@@ -68,17 +64,48 @@ func (c *Calls) CheckSize(size int) *problem.Problem {
 	return nil
 }
 
-// AppendOf checks what this node can check and returns the command for m; Device, Epoch, Dup and PacketID are the
-// caller's to add. The command does not alias m.
-func (c *Calls) AppendOf(id auth.Identity, room string, m *envelope.Message) (*storage.Append, error) {
-	k, err := roomKey(id, room)
+// Draft returns the command of an MQTT payload; Device, Epoch, Dup and PacketID are the caller's to add. It does not alias
+// the payload. The writer is judged first: to one who may not write, the faults of the payload are no news.
+func (c *Calls) Draft(
+	id auth.Identity, room, typ string, payload []byte, opt envelope.Options,
+) (*storage.Append, error) {
+	k, err := c.mayPost(id, room)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.guestMayWrite(id, k); err != nil {
+	if p := c.CheckSize(len(payload)); p != nil {
+		return nil, p
+	}
+	m, p := envelope.Parse(typ, payload, opt)
+	if p != nil {
+		return nil, p
+	}
+	return c.appendOf(id, k, &m)
+}
+
+// AppendOf checks what this node can check and returns the command for m; Device, Epoch, Dup and PacketID are the
+// caller's to add. The command does not alias m.
+func (c *Calls) AppendOf(id auth.Identity, room string, m *envelope.Message) (*storage.Append, error) {
+	k, err := c.mayPost(id, room)
+	if err != nil {
 		return nil, err
 	}
 	return c.appendOf(id, k, m)
+}
+
+// MayPost says why id may not post to the room, as far as this node decides it: a name that no room can have, and all of
+// what guests may. Users are judged by the log.
+func (c *Calls) MayPost(id auth.Identity, room string) error {
+	_, err := c.mayPost(id, room)
+	return err
+}
+
+func (c *Calls) mayPost(id auth.Identity, room string) (storage.RoomKey, error) {
+	k, err := roomKey(id, room)
+	if err != nil {
+		return k, err
+	}
+	return k, c.guestMayWrite(id, k)
 }
 
 func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Message) (*storage.Append, error) {

@@ -24,9 +24,8 @@ var (
 	ErrOverloaded = errors.New("too many commands are waiting")
 )
 
-// Internal is the code of a fault of the broker. It is not in the contract's list, since no client can do anything
-// about it; its status is 500.
-const Internal problem.Code = "internal"
+// Internal is the code of a fault of the broker.
+const Internal = problem.Internal
 
 // Times to wait before another try, where nothing better is known.
 const (

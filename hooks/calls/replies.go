@@ -37,15 +37,7 @@ func (r *Replies) Do(ctx context.Context, id string, run func() []byte) ([]byte,
 	r.mu.Lock()
 	if known := r.byID[id]; known != nil {
 		r.mu.Unlock()
-		select {
-		case <-known.done:
-			if known.answer == nil {
-				return nil, errFailed
-			}
-			return known.answer, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+		return known.wait(ctx)
 	}
 	if r.byID == nil {
 		r.byID = map[string]*reply{}
@@ -73,6 +65,23 @@ func (r *Replies) Do(ctx context.Context, id string, run func() []byte) ([]byte,
 	r.bytes += len(mine.answer)
 	r.forget()
 	return mine.answer, nil
+}
+
+// wait returns the answer as soon as there is one. One that is there is given also to a caller whose time is up.
+func (y *reply) wait(ctx context.Context) ([]byte, error) {
+	select {
+	case <-y.done:
+	case <-ctx.Done():
+		select {
+		case <-y.done:
+		default:
+			return nil, ctx.Err()
+		}
+	}
+	if y.answer == nil {
+		return nil, errFailed
+	}
+	return y.answer, nil
 }
 
 // forget drops what is beyond the bounds. r.mu is held.

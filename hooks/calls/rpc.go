@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/problem"
@@ -24,6 +25,9 @@ type Request struct {
 func ParseRequest(payload []byte) (Request, *problem.Problem) {
 	if len(bytes.TrimSpace(payload)) == 0 {
 		return Request{}, nil
+	}
+	if !utf8.Valid(payload) { // an id comes back as it was sent, and an answer is UTF-8
+		return Request{}, problem.New(problem.BadPayload, "A call is JSON in UTF-8.")
 	}
 	var in struct {
 		ID     json.RawMessage `json:"id"`

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/problem"
@@ -45,10 +46,11 @@ func TestServe(t *testing.T) {
 		{"extra", `{"id":"` + strings.Repeat("x", 200) + `"}`, `at most 128 bytes`},
 		{"extra", `nonsense`, `{"ok":false,"error":{"type":"urn:madang:problem:bad_payload"`},
 		{"extra", "\xff", `{"ok":false`},
+		{"extra", `{"id":"` + "\xff" + `"}`, `{"ok":false,"error":{"type":"urn:madang:problem:bad_payload"`},
 		{"unknown", `{"id":"1"}`, `There is no method`},
 	} {
 		out := string(r.Serve(context.Background(), as("alice"), nil, own, c.method, []byte(c.payload)))
-		if !json.Valid([]byte(out)) || !strings.Contains(out, c.want) || strings.Contains(out, "secret") || len(out) > maxAnswer {
+		if !json.Valid([]byte(out)) || !utf8.ValidString(out) || !strings.Contains(out, c.want) || strings.Contains(out, "secret") || len(out) > maxAnswer {
 			t.Errorf("%s %s: %.300s", c.method, c.payload, out)
 		}
 	}
@@ -69,11 +71,12 @@ func TestRepliesAnswerOnce(t *testing.T) {
 			answers <- string(r.Serve(context.Background(), as("carol"), &replies, nil, "room.create", []byte(`{"id":"7","params":{"room":"new"}}`)))
 		})
 	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
 	for r.log.Proposed() == 0 {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		if _, err := replies.Do(ctx, "other", func() []byte { return []byte("x") }); err != nil {
-			t.Fatal(err)
+		// An answer that is there is given also to a caller whose time is up.
+		if _, err := replies.Do(ended, "other", func() []byte { return []byte("x") }); err != nil {
+			t.Error(err)
 		}
 	}
 	r.log.FollowUp()
@@ -156,11 +159,6 @@ func FuzzDispatch(f *testing.F) {
 			id, _ = r.cfg.Auth.Guest()
 		}
 		before := r.log.Proposed()
-		payload, err := json.Marshal(map[string]string{"id": "1"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = payload
 		out, err := r.Dispatch(context.Background(), id, method, json.RawMessage(params))
 		if err != nil {
 			if p := ProblemFrom(err); p.Code == Internal || !p.Code.Known() {
@@ -172,9 +170,29 @@ func FuzzDispatch(f *testing.F) {
 		if id.Guest && r.log.Proposed() != before {
 			t.Fatalf("%s %s: a guest reached the log", method, params)
 		}
-		answer := r.Serve(context.Background(), id, nil, nil, method, []byte(params))
-		if !json.Valid(answer) {
-			t.Fatalf("%q", answer)
+	})
+}
+
+func FuzzParseRequest(f *testing.F) {
+	for _, s := range []string{
+		``, ` `, `{"id":"7","params":{"room":"x"}}`, `{"id":7}`, `{"id":null,"params":null}`, `{"id":{}}`, `{"id":"1"}x`,
+		`{"id":"1","x":2}`, "{\"id\":\"\xff\"}", `{"id":-1e9}`, `{"ID":"7"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		r, p := ParseRequest(payload)
+		if p != nil && p.Code != problem.BadPayload {
+			t.Fatalf("%v", p)
+		}
+		if len(r.ID) > maxRequestID || r.ID != nil && (!json.Valid(r.ID) || strings.ContainsRune(`{[tfn`, rune(r.ID[0]))) {
+			t.Fatalf("id %q", r.ID)
+		}
+		if p == nil && r.Params != nil && !json.Valid(r.Params) {
+			t.Fatalf("params %q", r.Params)
+		}
+		if answer := AppendReply(nil, r.ID, nil, p); !json.Valid(answer) || !utf8.Valid(answer) {
+			t.Fatalf("answer %q", answer)
 		}
 	})
 }

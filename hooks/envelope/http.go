@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
 )
 
 // ParseHTTP makes a message of the body of a POST. A body of type application/json must be an envelope and may carry
@@ -20,6 +21,9 @@ func ParseHTTP(contentType, typeParam, cidParam, idempotencyKey string, body []b
 		opt.CID = idempotencyKey
 	}
 	media, _, _ := strings.Cut(contentType, ";")
+	if typeParam != "" && !topic.ValidType(typeParam) {
+		return Message{}, badType(typeParam)
+	}
 	if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
 		return Parse(typeParam, body, opt)
 	}
@@ -56,6 +60,9 @@ func parseJSON(typ string, body []byte, opt Options) (Message, *problem.Problem)
 			return Message{}, problem.New(problem.BadPayload,
 				"The type in the query and the type in the body differ; give one, or the same.")
 		}
+		if !topic.ValidType(said) {
+			return Message{}, badType(said)
+		}
 		typ = said
 	}
 	typ, p := checkType(typ)
@@ -70,6 +77,11 @@ func parseJSON(typ string, body []byte, opt Options) (Message, *problem.Problem)
 		return Message{}, p
 	}
 	return m, nil
+}
+
+// badType is bad_payload where a topic would be not_found: the path of the request names only the room, and that exists.
+func badType(typ string) *problem.Problem {
+	return problem.New(problem.BadPayload, "%.40q is no message type: 1-%d characters of A-Z a-z 0-9 . _ : - are.", typ, topic.MaxType)
 }
 
 func notEnvelope() *problem.Problem {

@@ -29,6 +29,10 @@ const (
 	OutcomeUnknown  Code = "outcome_unknown"
 )
 
+// Internal is the code of a fault of the broker. It is not in the contract's list, since no client can do anything about
+// it; its status is 500.
+const Internal Code = "internal"
+
 // MQTT v5 reason codes used in the table, by their names in the standard.
 const (
 	reasonUnspecified      = 0x80

@@ -1,4 +1,6 @@
-package calls
+// Package callstest is what tests of the rules and of the calls stand on: a log that applies at once to a real store, and
+// tokens that are the names of their users.
+package callstest
 
 import (
 	"context"
@@ -13,8 +15,8 @@ import (
 	"github.com/madang-chat/madang/storage"
 )
 
-// instantLog applies commands to a real store as they are proposed. Its fields may be changed between calls, under Lock.
-type instantLog struct {
+// Log applies commands to a real store as they are proposed. Its fields may be changed between calls, under Lock.
+type Log struct {
 	sync.Mutex
 	T     testing.TB
 	Store *storage.Store
@@ -22,14 +24,15 @@ type instantLog struct {
 	Err     error             // answered instead of applying
 	Silent  bool              // nothing is answered; Lost gets the callbacks
 	Hold    bool              // follow-ups are not applied
-	Now     int64             // log time, ms; rises by 1 with every command
+	Now     int64             // log time, ms; rises by 1 with every entry
 	Seen    []storage.Command // everything proposed
 	Lost    []func(storage.Result, error)
-	applied uint64
+	index   uint64 // of the newest entry
+	applied uint64 // commands
 }
 
-// newLog opens a store and returns a log over it. The store is closed with the test.
-func newLog(t testing.TB, o storage.Options) *instantLog {
+// NewLog opens a store and returns a log over it. The store is closed with the test.
+func NewLog(t testing.TB, o storage.Options) *Log {
 	t.Helper()
 	s, err := storage.Open(o)
 	if err != nil {
@@ -40,11 +43,11 @@ func newLog(t testing.TB, o storage.Options) *instantLog {
 			t.Error(err)
 		}
 	})
-	return &instantLog{T: t, Store: s, Now: 1_795_430_000_000}
+	return &Log{T: t, Store: s, Now: 1_795_430_000_000}
 }
 
 // Propose applies cmd and what follows from it.
-func (l *instantLog) Propose(cmd storage.Command, done func(storage.Result, error)) {
+func (l *Log) Propose(cmd storage.Command, done func(storage.Result, error)) {
 	l.Lock()
 	defer l.Unlock()
 	l.Seen = append(l.Seen, cmd)
@@ -64,7 +67,7 @@ func (l *instantLog) Propose(cmd storage.Command, done func(storage.Result, erro
 }
 
 // Apply applies cmd and what follows from it, and returns its result.
-func (l *instantLog) Apply(cmd storage.Command) storage.Result {
+func (l *Log) Apply(cmd storage.Command) storage.Result {
 	l.Lock()
 	defer l.Unlock()
 	r := l.apply(cmd)
@@ -72,58 +75,82 @@ func (l *instantLog) Apply(cmd storage.Command) storage.Result {
 	return r
 }
 
+// ApplyAll is Apply for many commands at once; their results are not looked at.
+func (l *Log) ApplyAll(cmds []storage.Command) {
+	l.Lock()
+	defer l.Unlock()
+	l.batch(cmds)
+	l.followUp()
+}
+
 // FollowUp applies the follow-ups that were held.
-func (l *instantLog) FollowUp() {
+func (l *Log) FollowUp() {
 	l.Lock()
 	defer l.Unlock()
 	l.followUp()
 }
 
-func (l *instantLog) followUp() {
+func (l *Log) followUp() {
 	items, err := l.Store.Outbox(1 << 20)
 	if err != nil {
 		l.T.Error(err)
 		return
 	}
-	for _, it := range items {
-		l.apply(&storage.FollowUp{ID: it.ID})
+	if len(items) == 0 {
+		return
 	}
+	cmds := make([]storage.Command, len(items))
+	for i, it := range items {
+		cmds[i] = &storage.FollowUp{ID: it.ID}
+	}
+	l.batch(cmds)
 }
 
-func (l *instantLog) apply(cmd storage.Command) storage.Result {
-	l.applied++
-	l.Now++
-	out, err := l.Store.Apply([]logentry.Entry{{
-		Index: l.applied, Time: l.Now,
-		Groups: []logentry.Group{{Node: "n1", Boot: 1, First: l.applied, Commands: [][]byte{storage.Encode(cmd)}}},
-	}})
-	if err != nil {
-		l.T.Errorf("apply %T: %v", cmd, err)
+func (l *Log) apply(cmd storage.Command) storage.Result {
+	out := l.batch([]storage.Command{cmd})
+	if out == nil {
 		return storage.Result{}
 	}
-	r, err := storage.DecodeResult(out[0][0][0])
+	r, err := storage.DecodeResult(out[0])
 	if err != nil {
 		l.T.Errorf("apply %T: %v", cmd, err)
 	}
 	return r
 }
 
+// batch applies commands as one entry of the log; nil after an error.
+func (l *Log) batch(cmds []storage.Command) [][]byte {
+	g := logentry.Group{Node: "n1", Boot: 1, First: l.applied + 1}
+	for _, c := range cmds {
+		g.Commands = append(g.Commands, storage.Encode(c))
+	}
+	l.index++
+	l.Now++
+	l.applied += uint64(len(cmds))
+	out, err := l.Store.Apply([]logentry.Entry{{Index: l.index, Time: l.Now, Groups: []logentry.Group{g}}})
+	if err != nil {
+		l.T.Errorf("apply %T: %v", cmds[0], err)
+		return nil
+	}
+	return out[0][0]
+}
+
 // Proposed returns how many commands were proposed so far.
-func (l *instantLog) Proposed() int {
+func (l *Log) Proposed() int {
 	l.Lock()
 	defer l.Unlock()
 	return len(l.Seen)
 }
 
-// testTokens are the users' names: "alice", "ns/bob", "guest~x", "admin" and "auditor". The password is "secret".
-type testTokens struct {
+// Tokens are the users' names: "alice", "ns/bob", "guest~x", "admin" and "auditor". The password is "secret".
+type Tokens struct {
 	NoGuests bool
 	Level    *int64
 	Expires  time.Time
 }
 
 // VerifyToken accepts every name a user or guest can have, and answers "expired" and "starting" as their names say.
-func (t *testTokens) VerifyToken(_ context.Context, token string) (auth.Identity, error) {
+func (t *Tokens) VerifyToken(_ context.Context, token string) (auth.Identity, error) {
 	ns, user, found := strings.Cut(token, "/")
 	if !found {
 		ns, user = "chat", token
@@ -144,7 +171,7 @@ func (t *testTokens) VerifyToken(_ context.Context, token string) (auth.Identity
 }
 
 // Login accepts the password "secret".
-func (t *testTokens) Login(
+func (t *Tokens) Login(
 	ctx context.Context, user, password string, addr netip.Addr,
 ) (string, time.Time, auth.Identity, error) {
 	if addr.IsValid() && addr.String() == "192.0.2.66" {
@@ -162,7 +189,7 @@ func (t *testTokens) Login(
 }
 
 // GuestToken makes guest~1.
-func (t *testTokens) GuestToken(name string, _ time.Duration) (string, string, time.Time, error) {
+func (t *Tokens) GuestToken(name string, _ time.Duration) (string, string, time.Time, error) {
 	if t.NoGuests {
 		return "", "", time.Time{}, &auth.Refusal{Code: auth.CodeForbidden, Title: "guests are not admitted here"}
 	}
@@ -173,7 +200,7 @@ func (t *testTokens) GuestToken(name string, _ time.Duration) (string, string, t
 }
 
 // Guest is guest~0, who has no token.
-func (t *testTokens) Guest() (auth.Identity, error) {
+func (t *Tokens) Guest() (auth.Identity, error) {
 	if t.NoGuests {
 		return auth.Identity{}, &auth.Refusal{Code: auth.CodeUnauthenticated, Title: "a username is needed here"}
 	}
