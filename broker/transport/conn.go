@@ -18,6 +18,9 @@ import (
 // DefaultQueueLimit is the hard limit of one connection's outgoing queue, in bytes, where the configuration sets none.
 const DefaultQueueLimit = 1 << 20
 
+// maxUnasked bounds the TLS answers (key updates, alerts) that wait for a client who asks for them and reads none.
+const maxUnasked = 16 << 10
+
 // lingerBytes is how much a closing connection reads and throws away at most, so that its last packets arrive.
 const lingerBytes = 16 << 20
 
@@ -163,12 +166,21 @@ func (c *Conn) readSocket(p []byte) (int, error) {
 	c.mu.Lock()
 	own := c.sealed.head != nil // alerts and key updates that tls.Conn wrote while reading
 	c.mu.Unlock()
-	if own {
-		c.wmu.Lock()
-		_, _ = c.flush(false)
-		c.wmu.Unlock()
+	if own && !c.sendOwn() {
+		return 0, ErrUnreadAnswers
 	}
 	return n, err
+}
+
+// sendOwn sends what tls.Conn wrote while reading, and returns false when too much of it waits for a full socket. Under
+// wmu nothing else is ever left in sealed.
+func (c *Conn) sendOwn() bool {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	_, _ = c.flush(false)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sealed.n <= maxUnasked
 }
 
 // readLazily waits until bytes are there and only then takes r's buffer and fills it, so that a waiting client holds
@@ -319,6 +331,9 @@ func (c *Conn) linger() {
 	if !closing {
 		return
 	}
+	c.wmu.Lock()
+	_, _ = c.flush(false) // whoever closed the Conn may not have come to it yet
+	c.wmu.Unlock()
 	s := takeStore(storeSize)
 	defer s.free()
 	for left := lingerBytes; left > 0; {
@@ -328,12 +343,7 @@ func (c *Conn) linger() {
 		}
 		left -= n
 	}
-	c.wmu.Lock()
-	done := c.finDone || c.wire.head == nil
-	c.wmu.Unlock()
-	if !done { // the client shut down its half only and may still be reading
-		c.wait()
-	}
+	c.wait() // a client that shut down its half only may still be reading
 }
 
 // wait returns when no goroutine of the Conn is left. Without Close before it that is when the queue has gone out.

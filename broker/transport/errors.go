@@ -9,10 +9,12 @@ var (
 	ErrMalformed = errors.New("malformed remaining length")
 	// ErrTextFrame means that a WebSocket client sent text. MQTT is carried in binary frames only.
 	ErrTextFrame = errors.New("websocket: text frame: MQTT needs binary frames")
-	// ErrFrameTooLarge means that a WebSocket frame announces more bytes than the read limit.
+	// ErrFrameTooLarge means that a WebSocket frame announces more bytes than the read limit leaves to its message.
 	ErrFrameTooLarge = errors.New("websocket: frame above the read limit")
 	// ErrFrame means that a WebSocket client broke the framing rules of RFC 6455.
 	ErrFrame = errors.New("websocket: protocol error")
+	// ErrUnreadAnswers means that a TLS client kept asking for new keys and did not read the answers.
+	ErrUnreadAnswers = errors.New("tls: answers to key updates are not read")
 	// ErrUntrustedPeer means that a peer outside trusted_proxies connected to a port with proxy_protocol.
 	ErrUntrustedPeer = errors.New("peer is not in trusted_proxies")
 	// ErrProxyHeader means that a connection did not start with a correct PROXY protocol v2 header.

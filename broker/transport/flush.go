@@ -56,13 +56,20 @@ func (c *Conn) Flush() (done bool, err error) {
 func (c *Conn) flush(want bool) (bool, error) {
 	for {
 		if c.parked {
+			if c.closed() { // park is about to find out
+				return false, net.ErrClosed
+			}
 			c.want = c.want || want
 			return false, nil
 		}
 		if c.wire.head == nil {
 			more, err := c.fill()
-			if err != nil || !more {
-				return err == nil, err
+			if err != nil {
+				c.abandon() // TLS can fail too, after an alert of its own
+				return false, err
+			}
+			if !more {
+				return true, nil
 			}
 		}
 		if err := c.send(false); err != nil {
@@ -78,6 +85,13 @@ func (c *Conn) flush(want bool) (bool, error) {
 			return false, nil
 		}
 	}
+}
+
+// closed says whether Close has been called.
+func (c *Conn) closed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == stateClosed
 }
 
 // park sends wire as the socket takes it and ends when nothing is left or the connection is closed. before is the
@@ -243,8 +257,10 @@ func (c *Conn) send(wait bool) error {
 		return err
 	}
 	if c.sendErr != 0 {
-		return &net.OpError{Op: "write", Net: "tcp", Addr: net.TCPAddrFromAddrPort(c.remote),
-			Err: os.NewSyscallError("send", c.sendErr)}
+		return &net.OpError{
+			Op: "write", Net: "tcp", Addr: net.TCPAddrFromAddrPort(c.remote),
+			Err: os.NewSyscallError("send", c.sendErr),
+		}
 	}
 	return nil
 }
@@ -282,4 +298,5 @@ func (c *Conn) sendOnce(fd uintptr) bool {
 func (c *Conn) abandon() {
 	c.queued.Add(-int64(c.wire.drop()))
 	_ = c.Close()
+	c.stalled.Store(0) // the last send may have come after the one in Close
 }

@@ -48,7 +48,8 @@ func protocolError(reason string) error {
 //	...        masking key, 4 bytes
 //	...        payload, masked
 type frameReader struct {
-	limit      uint64 // payload bytes of one frame
+	limit      uint64 // payload bytes of one message, over all its frames
+	message    uint64 // payload bytes that the frames of the current message announced
 	left       uint64 // payload bytes of the current frame still to come
 	head       [14]byte
 	have       uint8 // bytes in head
@@ -135,11 +136,17 @@ func (f *frameReader) header(p []byte) (used int, done bool, err error) {
 	copy(f.key[:], f.head[key:f.have])
 	f.have, f.keyPos = 0, 0
 	f.op = f.head[0] & 0x0f
-	if f.left > f.limit {
-		return used, false, &frameError{code: CloseTooLarge, err: ErrFrameTooLarge,
-			reason: fmt.Sprintf("frame of %d bytes, limit %d", f.left, f.limit)}
-	}
 	if f.op < opClose {
+		if f.op != opContinue {
+			f.message = 0
+		}
+		if f.left > f.limit-f.message {
+			return used, false, &frameError{
+				code: CloseTooLarge, err: ErrFrameTooLarge,
+				reason: fmt.Sprintf("frame of %d bytes after %d, limit %d", f.left, f.message, f.limit),
+			}
+		}
+		f.message += f.left
 		f.fragmented = f.head[0]&0x80 == 0
 	}
 	f.inFrame = true

@@ -24,6 +24,7 @@ type ListenerConfig struct {
 	Bind             string // host:port; :port is all addresses
 	CertFile         string // PEM; with it the port speaks TLS and nothing else
 	KeyFile          string
+	AskClientCert    bool           // ask TLS clients for a certificate; the caller verifies it, clients without one come in too
 	ProxyProtocol    bool           // every connection starts with a PROXY protocol v2 header
 	TrustedProxies   []netip.Prefix // who may send one; others are refused then. Their connections have no PerAddress limit
 	ProxyTimeout     time.Duration  // for the PROXY header; default 5 s
@@ -91,6 +92,9 @@ func Listen(cfg ListenerConfig, log *slog.Logger) (*Listener, error) {
 		cert, err := loadCertificate(cfg.Name, cfg.CertFile, cfg.KeyFile)
 		if err != nil {
 			return nil, err
+		}
+		if cfg.AskClientCert {
+			cert.config.ClientAuth = tls.RequestClientCert
 		}
 		l.cert = cert
 		cert.warnIfExpired(log)
@@ -287,7 +291,7 @@ func (l *Listener) readProxy(s *socket) error {
 }
 
 // timed runs a step of the handshake and closes the socket when it takes too long or the listener is closed.
-func (l *Listener) timed(s *socket, limit time.Duration, step func() error) error {
+func (l *Listener) timed(s *socket, limit time.Duration, step func() error) (err error) {
 	l.mu.Lock()
 	if l.preparing == nil {
 		l.mu.Unlock()
@@ -296,13 +300,13 @@ func (l *Listener) timed(s *socket, limit time.Duration, step func() error) erro
 	l.preparing[s] = struct{}{}
 	l.mu.Unlock()
 	timer := time.AfterFunc(limit, func() { _ = s.TCPConn.Close() })
-	err := step()
-	inTime := timer.Stop()
-	l.mu.Lock()
-	delete(l.preparing, s)
-	l.mu.Unlock()
-	if !inTime {
-		return fmt.Errorf("%w after %v", ErrHandshakeTimeout, limit)
-	}
-	return err
+	defer func() { // also after a panic
+		if !timer.Stop() {
+			err = fmt.Errorf("%w after %v", ErrHandshakeTimeout, limit)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.preparing, s)
+	}()
+	return step()
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -22,8 +24,11 @@ func TestPacketReader(t *testing.T) {
 		{"empty", nil, 10, nil, io.EOF},
 		{"ping", []byte{0xc0, 0}, 10, []int{0}, io.EOF},
 		{"two", append(pkt(3), pkt(4)...), 10, []int{3, 4}, io.EOF},
-		{"edges", bytes.Join([][]byte{pkt(127), pkt(128), pkt(16383), pkt(16384), pkt(300_000)}, nil), 1 << 20,
-			[]int{127, 128, 16383, 16384, 300_000}, io.EOF},
+		{
+			"edges", bytes.Join([][]byte{pkt(127), pkt(128), pkt(16383), pkt(16384), pkt(300_000)}, nil), 1 << 20,
+			[]int{127, 128, 16383, 16384, 300_000},
+			io.EOF,
+		},
 		{"at the limit", pkt(10), 10, []int{10}, io.EOF},
 		{"above the limit", append(pkt(11), pkt(2)...), 10, []int{-11, 2}, io.EOF},
 		{"far above the limit", append(pkt(100_000), pkt(2)...), 10, []int{-100_000, 2}, io.EOF},
@@ -190,16 +195,18 @@ func TestIdleReaderHoldsNoBuffer(t *testing.T) {
 }
 
 func FuzzPacketReader(f *testing.F) {
-	f.Add([]byte{0xc0, 0}, uint16(10), uint8(1))
-	f.Add(append(publish(200, 'x'), publish(9000, 'y')...), uint16(5000), uint8(7))
-	f.Add([]byte{0x30, 0xff, 0xff, 0xff, 0x7f, 1, 2, 3}, uint16(100), uint8(3))
-	f.Add([]byte{0x30, 0x82, 0x80, 0x80, 0x00, 1, 2}, uint16(100), uint8(2))
-	f.Fuzz(func(t *testing.T, in []byte, limit uint16, step uint8) {
-		pr := NewPacketReader(&steps{b: in, step: int(step)%64 + 1})
+	f.Add([]byte{0xc0, 0}, uint16(10), uint64(1))
+	f.Add(append(publish(200, 'x'), publish(9000, 'y')...), uint16(5000), uint64(7))
+	f.Add([]byte{0x30, 0xff, 0xff, 0xff, 0x7f, 1, 2, 3}, uint16(100), uint64(3))
+	f.Add([]byte{0x30, 0x82, 0x80, 0x80, 0x00, 1, 2}, uint16(100), uint64(2))
+	f.Fuzz(func(t *testing.T, in []byte, limit uint16, seed uint64) {
+		pr := NewPacketReader(&steps{b: in, rnd: rand.NewPCG(seed, 0)})
 		defer pr.Close()
 		at := 0 // where the plain decoder stands
 		for {
-			first, body, err := pr.Next(int(limit))
+			var first byte
+			var body []byte
+			err := untilInTime(func() (err error) { first, body, err = pr.Next(int(limit)); return err })
 			length, size, lerr := 0, 0, error(nil)
 			if at < len(in) {
 				length, size, lerr = remainingLength(in[at+1:])
@@ -229,12 +236,13 @@ func FuzzPacketReader(f *testing.F) {
 					t.Fatalf("%v, want too large %d", err, length)
 				}
 				want := min(7, length)
-				b, err := pr.Peek(7)
+				var b []byte
+				err := untilInTime(func() (err error) { b, err = pr.Peek(7); return err })
 				if len(rest) >= want && (err != nil || !bytes.Equal(b, rest[:want])) {
 					t.Fatalf("Peek %x %v, want %x", b, err, rest[:want])
 				}
 				if len(rest) < length {
-					if err := pr.Discard(length); err != io.ErrUnexpectedEOF {
+					if err := untilInTime(func() error { return pr.Discard(length) }); err != io.ErrUnexpectedEOF {
 						t.Fatal(err)
 					}
 					return
@@ -256,17 +264,30 @@ func FuzzPacketReader(f *testing.F) {
 	})
 }
 
-// steps reads in pieces of a fixed size.
+// steps reads in pieces of random size, with time-outs in between.
 type steps struct {
-	b    []byte
-	step int
+	b   []byte
+	rnd *rand.PCG
 }
 
 func (s *steps) Read(p []byte) (int, error) {
-	if len(s.b) == 0 {
+	r := s.rnd.Uint64()
+	switch {
+	case r%8 == 0:
+		return 0, os.ErrDeadlineExceeded
+	case len(s.b) == 0:
 		return 0, io.EOF
 	}
-	n := copy(p, s.b[:min(s.step, len(s.b))])
+	n := copy(p, s.b[:min(1+int((r>>32)%(1+(r>>16)%512)), len(s.b))])
 	s.b = s.b[n:]
 	return n, nil
+}
+
+// untilInTime calls fn again after each time-out.
+func untilInTime(fn func() error) error {
+	for {
+		if err := fn(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
 }

@@ -13,6 +13,9 @@ import (
 // proxySignature opens every PROXY protocol v2 header. It cannot be the start of MQTT, TLS or HTTP.
 var proxySignature = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
+// proxyV1 opens the text header of version 1.
+var proxyV1 = []byte("PROXY")
+
 const (
 	proxyFixed   = 16   // bytes before the addresses
 	maxProxyBody = 4096 // addresses and TLVs; what balancers send is far below
@@ -38,7 +41,10 @@ func readProxyHeader(r io.Reader) (addr netip.AddrPort, ok bool, err error) {
 		n, err := r.Read(head[have:])
 		have += n
 		if k := min(have, len(proxySignature)); !bytes.Equal(head[:k], proxySignature[:k]) {
-			if bytes.HasPrefix(head[:have], []byte("PROXY")) {
+			if v1 := proxyV1[:min(have, len(proxyV1))]; bytes.HasPrefix(head, v1) {
+				if err == nil && len(v1) < len(proxyV1) {
+					continue // too little to tell
+				}
 				return netip.AddrPort{}, false, fmt.Errorf("%w: this is version 1; "+
 					"switch the proxy to version 2 (HAProxy: send-proxy-v2)", ErrProxyHeader)
 			}

@@ -35,7 +35,7 @@ type WSConfig struct {
 	LocalOrigins   bool           // admit every origin on localhost, with any port
 	OriginsKey     string         // the configuration key named in refusals; default listeners.web.origins
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-For is believed
-	ReadLimit      int64          // bytes in one frame; default 16 MiB and a little
+	ReadLimit      int64          // bytes in one message, over all its frames; default 16 MiB and a little
 	PingInterval   time.Duration  // default 30 s; after two pings without a sign of life the connection is closed
 	Handshake      time.Duration  // limit for writing the answer to the upgrade; default 10 s
 	QueueLimit     int            // hard limit of the outgoing queue in bytes; default DefaultQueueLimit
@@ -63,7 +63,10 @@ type WebSocketHandler struct {
 	upgrader websocket.Upgrader
 	limit    *limiter
 	pings    pinger
-	running  sync.WaitGroup
+
+	mu      sync.Mutex
+	ended   bool           // Wait was called: nobody is taken any more
+	running sync.WaitGroup // requests in ServeHTTP and connections; added to under mu
 
 	active, accepted, refusedOrigin, refusedOther atomic.Int64
 }
@@ -115,20 +118,45 @@ func (h *WebSocketHandler) Stats() WebSocketStats {
 	}
 }
 
-// Wait returns when every connection has ended. Close the connections and the http.Server first.
+// Wait refuses whoever comes from now on and returns when every connection has ended, those included that were just
+// being upgraded, which http.Server.Shutdown does not wait for. Close the connections and the http.Server first.
 func (h *WebSocketHandler) Wait() {
+	h.mu.Lock()
+	h.ended = true
+	h.mu.Unlock()
 	h.running.Wait()
 	h.pings.wait()
 }
 
+// enter counts a request, unless the handler has ended.
+func (h *WebSocketHandler) enter() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ended {
+		h.running.Add(1)
+	}
+	return !h.ended
+}
+
 // ServeHTTP upgrades the connection or says why not.
 func (h *WebSocketHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !h.enter() {
+		h.refusedOther.Add(1)
+		w.Header().Set("Connection", "close")
+		http.Error(w, "the server is shutting down", http.StatusServiceUnavailable)
+		return
+	}
+	defer h.running.Done()
 	addr := ClientAddr(r, h.cfg.TrustedProxies)
 	if status, reason := h.refusal(r); status != 0 {
 		if status == http.StatusForbidden {
 			h.refusedOrigin.Add(1)
 		} else {
 			h.refusedOther.Add(1)
+		}
+		if status == http.StatusUpgradeRequired {
+			w.Header().Set("Upgrade", "websocket")
+			w.Header().Set("Connection", "Upgrade")
 		}
 		h.host.log.Debug("websocket refused", "listener", h.cfg.Name, "remote", addr, "status", status, "reason", reason)
 		http.Error(w, reason, status)
@@ -169,7 +197,7 @@ func (h *WebSocketHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refusal returns the status and text for a request that is no acceptable handshake, or 0.
 func (h *WebSocketHandler) refusal(r *http.Request) (int, string) {
-	if !websocket.IsWebSocketUpgrade(r) {
+	if !websocket.IsWebSocketUpgrade(r) || !r.ProtoAtLeast(1, 1) {
 		return http.StatusUpgradeRequired,
 			"this address speaks MQTT over WebSocket: connect with an MQTT client, e.g. mqtt.connect(\"ws://host/mqtt\")"
 	}
