@@ -27,8 +27,8 @@ type client struct {
 	sid         storage.SessionID
 	device      string // client id as the client sent it or as assigned
 	version     byte   // 3 (MQIsdp), 4 or 5
-	stored      bool   // the session outlives the connection
-	epoch       uint64 // of the stored session
+	stored      bool   // the session outlives the connection; changed by holds only
+	epoch       uint64 // of the stored session; likewise
 	expires     uint32 // seconds the session is kept after the connection, as granted
 	keepAlive   time.Duration
 	maxPacket   uint32 // the client's Maximum Packet Size, 0 = none
@@ -62,7 +62,7 @@ type client struct {
 
 	// Owned by the reader.
 	aliases  map[uint16]string
-	previous map[uint16]storage.Unfinished // what the connection before left and this one has not heard of
+	previous map[uint16]storage.Unfinished // what the connection before left and the client has not come back to
 	flooding int                           // publishes in a row that were above the quota
 
 	// Owned by the worker.

@@ -329,7 +329,7 @@ func (b *Broker) takeSession(c *client, pk *packets.Packet, expiry uint32) (pres
 			_, err = b.proposeWait(c.ctx, &storage.Drop{Session: c.sid})
 			return false, nil, err
 		}
-		c.stored = true // MQTT 5, 3.1.2.4: it goes on, and ends with this connection
+		b.holds(c, 0) // MQTT 5, 3.1.2.4: it goes on, and ends with this connection
 	}
 	take := &storage.Take{
 		Session: c.sid, Node: b.cfg.Node, Boot: b.cfg.Boot, Clean: pk.Connect.Clean, Expiry: expiry,
@@ -345,7 +345,7 @@ func (b *Broker) takeSession(c *client, pk *packets.Packet, expiry uint32) (pres
 	if bad := calls.ProblemOf(r); bad != nil {
 		return false, nil, bad
 	}
-	c.epoch = r.Epoch
+	b.holds(c, r.Epoch)
 	sess, err = b.cfg.Store.Session(c.sid)
 	if err != nil || sess == nil || sess.Epoch != r.Epoch {
 		return false, nil, errors.Join(err, &refusal{v5: reasonTakenOver, v3: v3Unavailable, why: "the session was taken over meanwhile"})

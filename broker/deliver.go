@@ -16,7 +16,7 @@ const (
 	sharedBytes  = 4 << 10
 	frameSlots   = 1024
 	frameBytes   = 16 << 20 // of all frames a worker keeps
-	frameKinds   = 4 // v3.1.1 and v5, QoS 0 and 1
+	frameKinds   = 4        // v3.1.1 and v5, QoS 0 and 1
 	maxJSONBytes = math.MaxInt32
 )
 

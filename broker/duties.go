@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"math"
 	"sort"
@@ -39,14 +38,10 @@ type Duties struct {
 	Every        time.Duration // between walks over rooms and sessions; 0 = one minute
 }
 
-// TokenSecret is the name of the cluster-wide secret that signs the tokens the broker issues.
-const TokenSecret = "token"
-
 const (
-	outboxBatch   = 256
-	trimBatch     = 10_000 // entries of a room per command
-	defaultEvery  = time.Minute
-	dutiesSecrets = 32 // bytes
+	outboxBatch  = 256
+	trimBatch    = 10_000 // entries of a room per command
+	defaultEvery = time.Minute
 )
 
 // Run does the duties whenever this node leads, until ctx ends.
@@ -63,7 +58,6 @@ func (d *Duties) Run(ctx context.Context) {
 	defer wills.Stop()
 	for {
 		if d.Leader.IsLeader() {
-			d.secrets(ctx)
 			d.followUps(ctx)
 			wills.Reset(d.wills(ctx))
 		}
@@ -111,15 +105,6 @@ func (d *Duties) propose(ctx context.Context, cmd storage.Command) (r storage.Re
 	case <-ctx.Done():
 		return storage.Result{}, false
 	}
-}
-
-func (d *Duties) secrets(ctx context.Context) {
-	if v, err := d.Store.Secret(TokenSecret); err != nil || v != nil {
-		return
-	}
-	v := make([]byte, dutiesSecrets)
-	_, _ = rand.Read(v) // never fails (crypto/rand)
-	d.propose(ctx, &storage.Secret{Name: TokenSecret, Value: v})
 }
 
 func (d *Duties) followUps(ctx context.Context) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
+	"github.com/madang-chat/madang/storage"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -137,4 +138,8 @@ func fill(t testing.TB, c *mqtttest.Client, room string, from, n int) {
 			t.Fatalf("publish: %v %#x %s", err, ack.ReasonCode, ack.Properties.ReasonString)
 		}
 	}
+}
+
+func sessionID(user, client string) storage.SessionID {
+	return storage.SessionID{NS: "chat", User: user, Client: client}
 }

@@ -169,9 +169,12 @@ func (c *client) begin(pk *packets.Packet, size int64) (a *ack, done bool, err e
 			return nil, true, err
 		}
 	}
-	delete(c.previous, pk.PacketID) // heard of: from here on it is this connection's
 	c.b.stats.published.Add(1)
-	return a, false, c.hold(a)
+	if err := c.hold(a); err != nil {
+		return nil, true, err
+	}
+	delete(c.previous, pk.PacketID) // heard of: from here on it is this connection's to account for
+	return a, false, nil
 }
 
 // resolveAlias puts the topic an alias stands for in the packet (MQTT 5, 3.3.2.3.4).

@@ -32,6 +32,13 @@ func (b *Broker) own(c *client) error {
 	}
 }
 
+// holds notes that c has a stored session, and under which epoch (0 = not known yet).
+func (b *Broker) holds(c *client, epoch uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c.stored, c.epoch = true, epoch
+}
+
 func (b *Broker) disown(c *client) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -45,8 +52,9 @@ func (b *Broker) disown(c *client) {
 func (b *Broker) fence(t storage.Taken) {
 	b.mu.Lock()
 	c := b.sessions[t.Session]
+	older := c != nil && c.stored && c.epoch != 0 && (t.Epoch == 0 || c.epoch < t.Epoch)
 	b.mu.Unlock()
-	if c == nil || !c.stored || c.epoch == 0 || t.Epoch != 0 && c.epoch >= t.Epoch {
+	if !older {
 		return
 	}
 	c.taken.Store(true)
@@ -63,9 +71,6 @@ func (b *Broker) finish(c *client) {
 	c.running.Wait()
 	left := c.w.detach(c)
 	unfinished := c.acks.drain()
-	for _, u := range c.previous { // the client may still come back to them
-		unfinished = append(unfinished, u)
-	}
 	if c.stored && !c.fencedElsewhere() {
 		cmd := &storage.Release{
 			Session: c.sid, Epoch: c.epoch, Place: left.pos, Lag: left.lag, Unfinished: unfinished, KeepWill: !c.normal.Load(),

@@ -18,6 +18,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -226,12 +227,18 @@ func brokerLimits(c *config.Config) broker.Limits {
 	}
 }
 
+// tokenSecretName names the cluster-wide secret that signs the tokens the broker issues.
+const (
+	tokenSecretName  = "token"
+	tokenSecretBytes = 32
+)
+
 // tokenSecret is the cluster's secret for tokens, nil until the log has one.
 func (a *App) tokenSecret() []byte {
 	if v := a.secret.Load(); v != nil {
 		return *v
 	}
-	v, err := a.store.Secret(broker.TokenSecret)
+	v, err := a.store.Secret(tokenSecretName)
 	if err != nil || v == nil {
 		return nil
 	}
@@ -262,16 +269,23 @@ func (a *App) Start() {
 	a.running.Go(a.becomeReady)
 }
 
-// becomeReady registers the boot in the log, makes what --dev promises, and opens the doors.
+// becomeReady registers the boot in the log, makes what --dev promises and the secret of a new cluster, and opens the doors.
 func (a *App) becomeReady() {
-	log := broker.Commands{Node: a.node}
-	boot := make(chan struct{})
-	log.Propose(&storage.NodeUp{Node: a.nodeName(), Boot: a.node.Boot()}, func(storage.Result, error) { close(boot) })
-	wait := []<-chan struct{}{a.node.Ready(), boot}
+	first := []storage.Command{&storage.NodeUp{Node: a.nodeName(), Boot: a.node.Boot()}}
+	if a.tokenSecret() == nil {
+		secret := make([]byte, tokenSecretBytes)
+		_, _ = rand.Read(secret)                                                     // never fails (crypto/rand)
+		first = append(first, &storage.Secret{Name: tokenSecretName, Value: secret}) // the first one ever proposed stays
+	}
 	if a.cfg.Dev {
-		lobby := make(chan struct{})
-		log.Propose(&storage.RoomCreate{Room: Lobby, Kind: storage.Public}, func(storage.Result, error) { close(lobby) })
-		wait = append(wait, lobby)
+		first = append(first, &storage.RoomCreate{Room: Lobby, Kind: storage.Public})
+	}
+	log := broker.Commands{Node: a.node}
+	wait := []<-chan struct{}{a.node.Ready()}
+	for _, cmd := range first {
+		done := make(chan struct{})
+		log.Propose(cmd, func(storage.Result, error) { close(done) })
+		wait = append(wait, done)
 	}
 	for _, c := range wait {
 		select {

@@ -1,10 +1,7 @@
 package mqtttest
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"slices"
 	"time"
 
@@ -13,6 +10,7 @@ import (
 
 func (c *Client) write(pk *packets.Packet) error {
 	pk.ProtocolVersion = c.o.Version
+	pk.Mods.AllowResponseInfo = true // the codec drops Correlation Data without it
 	b, err := Encode(pk)
 	if err != nil {
 		return err
@@ -350,9 +348,4 @@ func (c *Client) Alive() bool {
 func (c *Client) Cut() {
 	c.Unpause()
 	_ = c.conn.Close()
-}
-
-// IsClosed reports whether err says that the other side ended the connection.
-func IsClosed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || err != nil
 }

@@ -1,0 +1,61 @@
+package broker_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/madang-chat/madang/internal/mqtttest"
+	"github.com/madang-chat/madang/internal/testcluster"
+)
+
+// Live values reach readers as sent, never the log; a new subscriber gets the newest, retained; they end with their writer.
+func TestLive(t *testing.T) {
+	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
+		room, user := roomOf(t), "alice."+as.String()
+		alice := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: user, ClientID: "a"})
+		alice.Say(room, "hello")
+		topic := "chat/rooms/" + room + "/live/cursor/" + user
+		reader := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String()})
+		reader.Subscribe("chat/rooms/" + room + "/live/#")
+		commands := n.Node().Stats().Commands
+		for _, payload := range []string{"\x00\x01raw", "newest"} {
+			for qos := range byte(3) {
+				alice.Publish(mqtttest.Message(topic, payload, qos))
+				pk := reader.Next()
+				if pk.TopicName != topic || string(pk.Payload) != payload || pk.FixedHeader.Qos != 0 || pk.FixedHeader.Retain {
+					t.Errorf("got %s %q QoS %d retain %v", pk.TopicName, pk.Payload, pk.FixedHeader.Qos, pk.FixedHeader.Retain)
+				}
+			}
+		}
+		late := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "carol", ClientID: as.String()})
+		late.Subscribe("chat/rooms/" + room + "/#")
+		if pk := late.Next(); string(pk.Payload) != "newest" || !pk.FixedHeader.Retain {
+			t.Errorf("a new subscriber got %q, retain %v", pk.Payload, pk.FixedHeader.Retain)
+		}
+		if v5 := as.Version == mqtttest.V5; v5 { // Retain Handling 2: nothing retained is wanted
+			late.SubscribeAs(nil, mqtttest.Filter{Filter: "chat/rooms/" + room + "/#", Qos: 1, RetainHandling: 2})
+			quiet(t, late)
+		}
+		for what, refused := range map[string]string{
+			"another's":   "chat/rooms/" + room + "/live/cursor/bob",
+			"nameless":    "chat/rooms/" + room + "/live/cursor",
+			"no room's":   "chat/rooms/nowhere/live/cursor/" + user,
+			"a namespace": "other/rooms/" + room + "/live/cursor/" + user,
+		} {
+			if ack := alice.Publish(mqtttest.Message(refused, "x", 1)); as.Version == mqtttest.V5 && ack.ReasonCode < 0x80 {
+				t.Errorf("%s live value was taken", what)
+			}
+		}
+		if ack := alice.Publish(mqtttest.Message(topic, strings.Repeat("x", 4097), 1)); as.Version == mqtttest.V5 && ack.ReasonCode != 0x97 {
+			t.Errorf("a value of 4097 bytes: %#x", ack.ReasonCode)
+		}
+		quiet(t, reader)
+		alice.Disconnect()
+		if pk := reader.Next(); pk.TopicName != topic || len(pk.Payload) != 0 {
+			t.Errorf("after its writer left: %s %q", pk.TopicName, pk.Payload)
+		}
+		if got := n.Node().Stats().Commands; got != commands {
+			t.Errorf("%d commands in the log for live values", got-commands)
+		}
+	})
+}
