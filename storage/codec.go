@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -37,6 +38,23 @@ func mustCBOR(v any) []byte {
 		panic(fmt.Sprintf("storage: encode %T: %v", v, err))
 	}
 	return b
+}
+
+const recordVersion = 1
+
+// encodeRecord returns the stored form of a record that is read and written as a whole: version, CBOR.
+func encodeRecord(v any) []byte {
+	body := mustCBOR(v)
+	return append(append(make([]byte, 0, 1+len(body)), recordVersion), body...)
+}
+
+// decodeRecord reads what encodeRecord wrote.
+func decodeRecord(b []byte, v any) error {
+	r := readRecord(b, recordVersion)
+	if r.bad {
+		return errors.New("unknown version")
+	}
+	return cborDec.Unmarshal(r.b, v)
 }
 
 // reader takes a stored value apart and remembers whether anything was wrong with it.

@@ -167,9 +167,9 @@ type Subscribe struct {
 }
 
 // Unfinished is a publish of a connection that ended before its acknowledgement was handed to the socket (QoS 1) or before
-// its PUBREL came (QoS 2). A DUP of the next connection that matches one is certainly the same message. What the previous
-// connection left (Session.Previous) and this one never heard of, by its packet id, is still unfinished: the broker
-// passes it on.
+// its PUBREL came (QoS 2). A DUP of the next connection that matches one is certainly the same message; of later ones only
+// if each connection in between repeated it. What the previous connection left (Session.Previous) and this one did not
+// repeat is in doubt from then on: Apply drops it from a Release.
 type Unfinished struct {
 	PacketID uint16   `cbor:"1,keyasint"`
 	Hash     [16]byte `cbor:"2,keyasint"`

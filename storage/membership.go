@@ -176,7 +176,7 @@ func outboxKey(id uint64) []byte { return withNumber(key(prefixOutbox), id) }
 // post puts an item in the outbox and returns its number.
 func (t *tx) post(r RoomKey, user string, m Member) uint64 {
 	t.meta.Outbox++
-	t.set(outboxKey(t.meta.Outbox), mustCBOR(outboxItem{Room: r, User: user, Role: m.Role, Seq: m.Since, At: m.At}))
+	t.set(outboxKey(t.meta.Outbox), encodeRecord(outboxItem{Room: r, User: user, Role: m.Role, Seq: m.Since, At: m.At}))
 	t.changed.Outbox = true
 	return t.meta.Outbox
 }
@@ -195,7 +195,7 @@ func (t *tx) followUp(c *FollowUp) Result {
 		return Result{}
 	}
 	var it outboxItem
-	if err := cborDec.Unmarshal(b, &it); err != nil {
+	if err := decodeRecord(b, &it); err != nil {
 		t.fail(fmt.Errorf("%w: outbox item %d: %w", ErrEntry, c.ID, err))
 		return Result{}
 	}
@@ -203,7 +203,7 @@ func (t *tx) followUp(c *FollowUp) Result {
 	if it.Role == "" {
 		t.remove(uk)
 	} else {
-		t.write(uk, mustCBOR(Member{Role: it.Role, Since: it.Seq, At: it.At}))
+		t.write(uk, encodeRecord(Member{Role: it.Role, Since: it.Seq, At: it.At}))
 	}
 	t.del(k)
 	t.meta.FollowedUp = c.ID
@@ -223,7 +223,7 @@ const msPerDay = 24 * 60 * 60 * 1000
 func (t *tx) counts(ns, user string) userCounts {
 	var n userCounts
 	if b := t.get(last(key(prefixUserCounts, ns), user)); b != nil {
-		if err := cborDec.Unmarshal(b, &n); err != nil {
+		if err := decodeRecord(b, &n); err != nil {
 			t.fail(fmt.Errorf("%w: counts of user %q: %w", ErrEntry, user, err))
 		}
 	}
@@ -236,7 +236,7 @@ func (t *tx) setCounts(ns, user string, n userCounts) {
 		t.del(k)
 		return
 	}
-	t.set(k, mustCBOR(n))
+	t.set(k, encodeRecord(n))
 }
 
 func (t *tx) countRoomMade(ns, user string, limit int) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // append puts a message at the end of its room, or says why not. Order of the checks: a fenced sender is nobody; what was
@@ -132,6 +133,10 @@ func (t *tx) again(c *Append) (Result, bool) {
 	}
 	for _, u := range rec.Previous {
 		if u.PacketID == c.PacketID && u.Hash == c.Hash && u.Room == c.Room.Room {
+			if !slices.Contains(rec.Repeated, u.PacketID) {
+				rec.Repeated = append(rec.Repeated, u.PacketID)
+				t.setSession(c.session(), rec)
+			}
 			return Result{Seq: u.Seq, TS: u.TS, Duplicate: true}, true
 		}
 	}

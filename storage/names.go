@@ -1,5 +1,7 @@
 package storage
 
+import "unicode/utf8"
+
 // wellNamed reports whether the names of a command can stand in keys and, unescaped, in JSON. Brokers refuse other names
 // long before; this keeps one that does not from damaging what every node stores. Client ids and cids may hold anything.
 func wellNamed(c Command) bool {
@@ -53,6 +55,9 @@ func goodRoom(k RoomKey) bool { return k.Room != "" && good(k.NS) && good(k.Room
 func goodSession(id SessionID) bool { return good(id.NS) && good(id.User) }
 
 func good(name string) bool {
+	if !utf8.ValidString(name) {
+		return false
+	}
 	for i := range len(name) {
 		if c := name[i]; c < 0x20 || c == '"' || c == '\\' || c == 0x7f {
 			return false

@@ -139,26 +139,32 @@ func (s *Store) entry(k RoomKey, seq uint64) (*Entry, error) {
 }
 
 // SeqAfter returns the first seq of the room whose entry came after pos: where a session at that place goes on. It is
-// head+1 when there is nothing after it. Its cost is a search in memory, or a few reads that grow with the logarithm of
-// the room.
+// head+1 when there is nothing after it, also in a room that was deleted or never existed: what it will hold goes on from
+// there. Its cost is a search in memory, or a few reads that grow with the logarithm of the room.
 func (s *Store) SeqAfter(k RoomKey, pos uint64) (uint64, error) {
-	for {
-		r, err := s.Room(k)
-		if err != nil {
-			return 0, err
-		}
-		if r == nil {
-			return 1, nil
-		}
-		seq, missing, err := s.seqAfter(k, pos, r.Head)
+	h, err := s.head(k)
+	for err == nil {
+		seq, missing, err := s.seqAfter(k, pos, h)
 		if err != nil || missing == 0 {
 			return seq, err
 		}
-		// Trimmed since the head was read? Then there is a newer head to start from.
-		if now, err := s.Room(k); err != nil || now != nil && now.Head.First <= missing {
-			return 0, errors.Join(err, fmt.Errorf("%w: room %q has no entry %d", ErrEntry, k.Room, missing))
+		// Trimmed since the head was read? Then a newer head to start from is stored; in memory it may not be yet.
+		if h, err = s.storedHead(k); err == nil && h.First <= missing {
+			err = fmt.Errorf("%w: room %q has no entry %d", ErrEntry, k.Room, missing)
+		}
+		if err != nil {
+			return 0, err
 		}
 	}
+	return 0, err
+}
+
+func (s *Store) storedHead(k RoomKey) (h Head, err error) {
+	err = s.snapshot(func(r pebble.Reader) (err error) {
+		_, h, err = readSettings(r, k)
+		return err
+	})
+	return h, err
 }
 
 // seqAfter is SeqAfter for one state of the head; missing names an entry that should have been there, 0 = none.
@@ -203,7 +209,7 @@ func (s *Store) RoomKeys(f func(RoomKey) (more bool)) error {
 	return s.pages([]byte{prefixRoom}, func(r pebble.Reader, k, v []byte) (func() bool, error) {
 		n := split(k, 2)
 		var st settings
-		if err := cborDec.Unmarshal(v, &st); err != nil || n == nil {
+		if err := decodeRecord(v, &st); err != nil || n == nil {
 			return nil, fmt.Errorf("%w: settings of room %q", ErrEntry, k)
 		}
 		if st.Deleted {

@@ -48,7 +48,7 @@ func (s *Store) memberships(prefix []byte, after string, limit int, f func(name 
 	}
 	return s.scan(prefix, start, func(k, v []byte) (bool, error) {
 		var m Member
-		if err := cborDec.Unmarshal(v, &m); err != nil {
+		if err := decodeRecord(v, &m); err != nil {
 			return false, fmt.Errorf("%w: membership %q: %w", ErrEntry, k, err)
 		}
 		f(string(k[len(prefix):]), m)
@@ -75,7 +75,7 @@ func (s *Store) Outbox(limit int) ([]OutboxItem, error) {
 	err := s.scan(key(prefixOutbox), start, func(k, v []byte) (bool, error) {
 		id := binary.BigEndian.Uint64(k[len(k)-seqBytes:])
 		var it outboxItem
-		if err := cborDec.Unmarshal(v, &it); err != nil {
+		if err := decodeRecord(v, &it); err != nil {
 			return false, fmt.Errorf("%w: outbox item %d: %w", ErrEntry, id, err)
 		}
 		out = append(out, OutboxItem{ID: id, Room: it.Room, User: it.User})
@@ -122,7 +122,7 @@ func (s *Store) Sessions(f func(*Session) (more bool)) error {
 
 func readSession(r pebble.Reader, id SessionID, b []byte) (*Session, error) {
 	var rec sessionRecord
-	if err := cborDec.Unmarshal(b, &rec); err != nil {
+	if err := decodeRecord(b, &rec); err != nil {
 		return nil, fmt.Errorf("%w: session %q of %q: %w", ErrEntry, id.Client, id.User, err)
 	}
 	pos, ended := rec.Place, rec.EndedAt

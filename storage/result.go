@@ -36,7 +36,7 @@ func (o Outcome) String() string {
 // Result answers a command.
 type Result struct {
 	Outcome   Outcome
-	Duplicate bool   // an earlier entry answered: Seq, N, TS are the first ones
+	Duplicate bool   // an earlier entry answered: Seq and TS are its own
 	Present   bool   // Take: the session existed and was kept; Join: the user was a member already
 	Created   bool   // Append, RoomCreate: the room was made
 	Seq       uint64 // Append, Join, Leave: seq of the entry

@@ -152,7 +152,7 @@ func readSettings(r pebble.Reader, k RoomKey) (*settings, Head, error) {
 		return nil, Head{}, err
 	}
 	st := &settings{}
-	if err := cborDec.Unmarshal(b, st); err != nil {
+	if err := decodeRecord(b, st); err != nil {
 		return nil, Head{}, fmt.Errorf("%w: settings of room %q: %w", ErrEntry, k.Room, err)
 	}
 	if b, err = get(r, key(prefixHead, k.NS, k.Room)); err != nil {
@@ -248,7 +248,7 @@ func (c *cell) member(s *Store, k RoomKey, user string) (Member, error) {
 		return Member{}, err
 	}
 	if b != nil {
-		if err := cborDec.Unmarshal(b, &m); err != nil {
+		if err := decodeRecord(b, &m); err != nil {
 			return Member{}, fmt.Errorf("%w: member %q of room %q: %w", ErrEntry, user, k.Room, err)
 		}
 	}
@@ -279,14 +279,14 @@ func (t *tx) setMember(d *draft, user string, m Member) {
 	if m.Role == "" {
 		t.remove(k)
 	} else {
-		t.write(k, mustCBOR(m))
+		t.write(k, encodeRecord(m))
 	}
 	t.changed.Members = append(t.changed.Members, MemberChange{Room: d.key, User: user, Role: m.Role, Since: m.Since})
 }
 
 func (t *tx) writeDraft(d *draft) {
 	if d.settingsChanged {
-		t.write(key(prefixRoom, d.key.NS, d.key.Room), mustCBOR(d.settings))
+		t.write(key(prefixRoom, d.key.NS, d.key.Room), encodeRecord(d.settings))
 	}
 	if d.headChanged {
 		t.buf = d.head.appendTo(t.buf[:0])
@@ -315,24 +315,38 @@ func (d *draft) publish(tail *tailBudget) {
 
 // Room returns the room as it is now, nil when it does not exist. The result is shared and must not be changed.
 func (s *Store) Room(k RoomKey) (*Room, error) {
-	c, err := s.loaded(k)
-	if err != nil {
-		return nil, err
-	}
-	return c.room.Load(), nil
-}
-
-func (s *Store) loaded(k RoomKey) (*cell, error) {
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
 	if s.db == nil {
 		return nil, ErrClosed
 	}
 	c := s.rooms.lookup(k)
-	if c.room.Load() != nil {
-		return c, nil
+	if r := c.room.Load(); r != nil {
+		return r, nil
 	}
-	return c, c.load(s, k)
+	if err := c.load(s, k); err != nil {
+		return nil, err
+	}
+	return c.room.Load(), nil
+}
+
+// head returns the head of the room, a deleted one's too; the zero Head when it never existed.
+func (s *Store) head(k RoomKey) (Head, error) {
+	s.dbMu.RLock()
+	defer s.dbMu.RUnlock()
+	if s.db == nil {
+		return Head{}, ErrClosed
+	}
+	c := s.rooms.lookup(k)
+	if r := c.room.Load(); r != nil {
+		return r.Head, nil
+	}
+	if err := c.load(s, k); err != nil {
+		return Head{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.head, nil
 }
 
 // Member returns user's membership of the room; Role is "" for others.

@@ -21,6 +21,7 @@ type sessionRecord struct {
 	Will       *Append        `cbor:"10,keyasint,omitempty"`
 	WillDelay  uint32         `cbor:"11,keyasint,omitempty"` // seconds
 	Backlog    uint64         `cbor:"12,keyasint,omitempty"`
+	Repeated   []uint16       `cbor:"13,keyasint,omitempty"` // packet ids of Previous that the current connection did repeat
 }
 
 // epochsKept bounds the epochs remembered for publishing sessions; beyond it the map starts anew.
@@ -32,7 +33,7 @@ func (t *tx) session(id SessionID) *sessionRecord {
 		return nil
 	}
 	rec := &sessionRecord{}
-	if err := cborDec.Unmarshal(b, rec); err != nil {
+	if err := decodeRecord(b, rec); err != nil {
 		t.fail(fmt.Errorf("%w: session %q of %q: %w", ErrEntry, id.Client, id.User, err))
 		return nil
 	}
@@ -40,7 +41,7 @@ func (t *tx) session(id SessionID) *sessionRecord {
 }
 
 func (t *tx) setSession(id SessionID, rec *sessionRecord) {
-	t.set(sessionKey(id), mustCBOR(rec))
+	t.set(sessionKey(id), encodeRecord(rec))
 	t.rememberEpoch(id, rec.Epoch)
 }
 
@@ -256,7 +257,8 @@ func (t *tx) release(c *Release) Result {
 		rec.Place, _ = t.where(rec)
 	}
 	rec.EndedAt = max(t.now, 1)
-	rec.Unfinished, rec.Previous = c.Unfinished, nil
+	rec.Unfinished = rec.unfinished(c.Unfinished)
+	rec.Previous, rec.Repeated = nil, nil
 	if rec.Will != nil && rec.WillDelay == 0 {
 		t.publishWill(c.Session, rec)
 		rec.Will = nil
@@ -267,6 +269,15 @@ func (t *tx) release(c *Release) Result {
 	}
 	t.setSession(c.Session, rec)
 	return Result{}
+}
+
+// unfinished returns what the next connection may repeat of what the current one reports. Leaves out what came from the
+// connection before and was not repeated on this one: a client that lost its state counts packet ids from 1 again, and
+// the same words under the same id may be a new message that this connection lost on its way.
+func (rec *sessionRecord) unfinished(all []Unfinished) []Unfinished {
+	return slices.DeleteFunc(all, func(u Unfinished) bool {
+		return slices.Contains(rec.Previous, u) && !slices.Contains(rec.Repeated, u.PacketID)
+	})
 }
 
 func (t *tx) places(c *Places) Result {

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -27,13 +28,14 @@ func (s *Store) Checkpoint(dir string) error {
 const asideSuffix = ".replaced"
 
 // Swap makes the store whose files are in dir this store; they must be durable. Readers wait meanwhile; watchers get
-// Changes with Reset: every cursor must be looked up again. After an error the store is closed.
+// Changes with Reset: every cursor must be looked up again. After an error the store is closed; where the files of dir
+// were at fault, the old store is back in its place.
 //
-//	old        store.replaced   store      dir
-//	           -                old        new     before
-//	           old              -          new     Recover puts old back
-//	           old              new        -       Recover removes old
-//	           -                new        -       after
+//	store.replaced   store      dir
+//	-                old        new     before
+//	old              -          new     Recover puts old back
+//	old              new        -       Recover removes old
+//	-                new        -       after
 //
 // Each step is durable before the next, so a crash leaves one of these lines.
 func (s *Store) Swap(dir string) error {
@@ -46,16 +48,18 @@ func (s *Store) Swap(dir string) error {
 	}
 	err := s.db.Close()
 	s.db = nil
+	// Before Pos can move: who reads the new Pos and then takes must be told that what lies below it may be unknown.
+	s.watchers.gather(&Changes{Reset: true})
 	if err == nil {
 		err = s.replace(dir)
 	}
+	s.watchers.wake()
 	if err != nil {
 		s.rooms.reset(s.opts.Rooms)
+		s.tail.reset(s.opts.TailBytes)
 		s.cache.Unref()
 		return fmt.Errorf("replace the store by %s: %w", dir, err)
 	}
-	s.watchers.gather(&Changes{Reset: true})
-	s.watchers.wake()
 	return nil
 }
 
@@ -76,7 +80,23 @@ func (s *Store) replace(dir string) error {
 	if err := syncParent(fs, s.opts.Dir); err != nil {
 		return err
 	}
-	if err := s.open(); err != nil {
+	if err := s.open(true); err != nil {
+		return errors.Join(err, s.putBack(dir))
+	}
+	if err := Recover(s.opts); err != nil {
+		err = errors.Join(err, s.db.Close())
+		s.db = nil
+		return err
+	}
+	return nil
+}
+
+// putBack undoes the second half of replace: the first line of the table is reached again through the second.
+func (s *Store) putBack(dir string) error {
+	if err := s.opts.FS.Rename(s.opts.Dir, dir); err != nil {
+		return err
+	}
+	if err := syncParent(s.opts.FS, s.opts.Dir); err != nil {
 		return err
 	}
 	return Recover(s.opts)
@@ -88,13 +108,19 @@ func Recover(o Options) error {
 	if fs == nil {
 		fs = vfs.Default
 	}
-	if _, err := fs.Stat(old); err != nil {
-		return nil //nolint:nilerr // nothing was set aside
+	aside, err := exists(fs, old)
+	if err == nil && !aside {
+		return nil
 	}
-	var err error
-	if _, missing := fs.Stat(o.Dir); missing == nil {
+	replaced := false
+	if err == nil {
+		replaced, err = exists(fs, o.Dir)
+	}
+	switch {
+	case err != nil:
+	case replaced:
 		err = fs.RemoveAll(old)
-	} else {
+	default:
 		err = fs.Rename(old, o.Dir)
 	}
 	if err == nil {
@@ -104,6 +130,14 @@ func Recover(o Options) error {
 		return fmt.Errorf("recover the store from an interrupted replacement: %w", err)
 	}
 	return nil
+}
+
+func exists(fs vfs.FS, name string) (bool, error) {
+	_, err := fs.Stat(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func syncParent(fs vfs.FS, dir string) error {

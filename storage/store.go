@@ -124,19 +124,21 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: o, log: o.Logger, cache: pebble.NewCache(o.CacheSize)}
-	if err := s.open(); err != nil {
+	if err := s.open(false); err != nil {
 		s.cache.Unref()
 		return nil, err
 	}
 	return s, nil
 }
 
-// open opens Pebble and loads what Apply keeps in memory. Callers hold applyMu and dbMu, or are alone.
-func (s *Store) open() error {
+// open opens Pebble and loads what Apply keeps in memory; mustExist refuses to make a new store. Callers hold applyMu and
+// dbMu, or are alone.
+func (s *Store) open(mustExist bool) error {
 	po := &pebble.Options{
 		FS:                 s.opts.FS,
 		Cache:              s.cache,
 		MemTableSize:       memTableSize,
+		ErrorIfNotExists:   mustExist,
 		FormatMajorVersion: pebble.FormatTableFormatV6, // ratcheted one release after every node can read it
 		Logger:             pebbleLogger{s.log, s.opts.Fatal},
 	}
@@ -166,14 +168,30 @@ func (s *Store) load() error {
 	}
 	m := meta{}
 	if b != nil {
-		if m, err = decodeMeta(b); err != nil {
-			return err
-		}
+		m, err = decodeMeta(b)
+	} else {
+		err = s.mustBeEmpty()
+	}
+	if err != nil {
+		return err
 	}
 	s.metaMu.Lock()
 	s.meta = m
 	s.metaMu.Unlock()
 	return s.scanNodes(func(name string, st nodeState) { s.nodes[name] = st })
+}
+
+// mustBeEmpty keeps a store that lost its meta record from starting over: every batch writes one.
+func (s *Store) mustBeEmpty() (err error) {
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return fmt.Errorf("read the store: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if it.First() {
+		return fmt.Errorf("%w: no meta record", ErrEntry)
+	}
+	return it.Error()
 }
 
 // Applied returns the index and the log time (ms) of the last entry applied.

@@ -82,15 +82,28 @@ func (t *tx) forget(c *Forget) Result {
 	return Result{Seq: upto}
 }
 
+const secretVersion = 1
+
+// secret stores a secret that has no value yet: version, the value.
 func (t *tx) secret(c *Secret) Result {
 	k := last(key(prefixSecret), c.Name)
 	if t.get(k) != nil {
 		return Result{Present: true}
 	}
-	t.set(k, append(make([]byte, 0, len(c.Value)+1), c.Value...))
+	t.set(k, append(append(make([]byte, 0, len(c.Value)+1), secretVersion), c.Value...))
 	t.changed.Secrets = true
 	return Result{}
 }
 
 // Secret returns a cluster-wide secret, nil when it has not been set yet.
-func (s *Store) Secret(name string) ([]byte, error) { return s.read(last(key(prefixSecret), name)) }
+func (s *Store) Secret(name string) ([]byte, error) {
+	b, err := s.read(last(key(prefixSecret), name))
+	if b == nil || err != nil {
+		return nil, err
+	}
+	r := readRecord(b, secretVersion)
+	if r.bad {
+		return nil, fmt.Errorf("%w: secret %q", ErrEntry, name)
+	}
+	return r.b, nil
+}

@@ -143,7 +143,7 @@ type Session struct {
 	Lag       []RoomSeq
 	Filters   []Subscription
 	Backlog   uint64
-	Previous  []Unfinished // what the connection that holds it may repeat (see Unfinished)
+	Previous  []Unfinished // what the connection that holds it may repeat; see Unfinished
 	HasWill   bool
 	WillDue   int64 // log time (ms) when its will is to be published; meaningful with HasWill and without a connection
 }

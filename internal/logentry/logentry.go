@@ -4,13 +4,13 @@
 // group numbered by the node that accepted it, so that a node may always propose again and Apply takes each command
 // once.
 //
-//	 0        version (1)
-//	 1..8     log time, ms since the epoch, big endian
-//	 9..      uvarint number of groups, then per group
-//	            uvarint len, node id
-//	            uvarint boot          rises with every start of that node
-//	            uvarint first         number of the first command; the others follow without holes, counted from 1 per boot
-//	            uvarint count, then per command: uvarint len, bytes
+//	0        version (1)
+//	1..8     log time, ms since the epoch, big endian
+//	9..      uvarint number of groups, then per group
+//	           uvarint len, node id
+//	           uvarint boot          rises with every start of that node
+//	           uvarint first         number of the first command; the others follow without holes, counted from 1 per boot
+//	           uvarint count, then per command: uvarint len, bytes
 package logentry
 
 import (
