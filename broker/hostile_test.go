@@ -161,7 +161,7 @@ func TestReaderThatNeverReads(t *testing.T) {
 	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
 		room := roomOf(t)
 		slow := mqtttest.Dial(t, n.At(), mqtttest.Options{
-			Flavour: as, User: "slow", ClientID: as.String(), Keep: true, ReadBuffer: 4 << 10,
+			Flavour: as, User: "slow", ClientID: as.String(), Keep: true, ReadBuffer: 128 << 10,
 		})
 		slow.Subscribe(msgs(room))
 		slow.Pause()

@@ -64,7 +64,7 @@ type Options struct {
 	ReceiveMaximum uint16
 	Properties     func(*packets.Properties) // v5, of the CONNECT
 	Manual         bool                      // acknowledgements are sent by Ack only
-	ReadBuffer     int                       // SO_RCVBUF, 0 = the system's
+	ReadBuffer     int                       // SO_RCVBUF, 0 = the system's; below 64 KiB, the MSS of loopback, a stream crawls
 }
 
 // Client is one connection. Its methods fail the test when something that must come does not. All of them may be called
