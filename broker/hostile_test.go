@@ -180,7 +180,7 @@ func TestReaderThatNeverReads(t *testing.T) {
 		if out := n.Metric("madang_outbound_bytes"); out > 2<<20 {
 			t.Errorf("%.0f bytes wait for one socket", out)
 		}
-		if grown := int64(heap()) - int64(before); grown > 64<<20 {
+		if grown := int64(heap()) - int64(before); grown > 96<<20 { // the tail, the frames and memtables have budgets of their own
 			t.Errorf("the heap grew by %d MiB", grown>>20)
 		}
 		slow.Unpause()
