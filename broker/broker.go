@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/madang-chat/madang/broker/transport"
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/storage"
@@ -24,15 +26,16 @@ type Broker struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup // workers, dispatcher, catch-up, places
 
-	workers []*worker
-	pages   chan func() // work of the catch-up goroutines
-	names   atomic.Uint64
-	coarse  atomic.Int64 // ms; moved by the ticker, so that readers need no clock
-	queued  atomic.Int64 // bytes waiting for sockets, about
-	stats   stats
-	live    liveValues
-	ownedBy maphash.Seed
-	told    atomic.Uint64 // pos: everything the store has up to here has been told to the workers
+	workers  []*worker
+	pages    chan func() // work of the catch-up goroutines
+	names    atomic.Uint64
+	coarse   atomic.Int64 // ms; moved by the ticker, so that readers need no clock
+	queued   atomic.Int64 // bytes waiting for sockets, about
+	stats    stats
+	live     liveValues
+	ownedBy  maphash.Seed
+	refusals rate.Sometimes // of CONNECT, in the log: whoever is refused tries again at once
+	told     atomic.Uint64  // pos: everything the store has up to here has been told to the workers
 
 	mu       sync.Mutex
 	sessions map[storage.SessionID]*client // the one live connection of each device; guests are not in it
@@ -62,6 +65,7 @@ func New(cfg Config) *Broker {
 		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{},
 		taking: map[*client]uint64{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
 	}
+	b.refusals = rate.Sometimes{First: 10, Interval: time.Second}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.coarse.Store(clock.UnixMilli())
 	b.live.init()
@@ -193,7 +197,8 @@ func (b *Broker) Connections() int {
 }
 
 // Stop ends all connections: nothing more is read, what was read is answered as long as ctx lasts, v5 clients get
-// DISCONNECT 0x8B, places are proposed to the log. It returns when nothing of the broker runs, or with ctx's error. Listeners must have been closed before.
+// DISCONNECT 0x8B, places are proposed to the log. It returns when nothing of the broker
+// runs, or with ctx's error. Listeners must have been closed before.
 func (b *Broker) Stop(ctx context.Context) error {
 	b.mu.Lock()
 	b.stopping = true

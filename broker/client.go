@@ -43,7 +43,7 @@ type client struct {
 
 	id          atomic.Pointer[auth.Identity]   // renewed by auth.renew
 	lastRead    atomic.Int64                    // coarse ms
-	held        atomic.Bool                     // the reader waits for room in acks: silence is ours
+	held        atomic.Bool                     // the reader waits: silence is ours
 	taken       atomic.Bool                     // a newer connection owns the session
 	filterCount atomic.Int64                    // subscriptions held; moved by the worker
 	reason      atomic.Uint32                   // first reason code given for closing, plus 1
@@ -101,6 +101,15 @@ type will struct {
 }
 
 func (c *client) identity() auth.Identity { return *c.id.Load() }
+
+// holding says that the reader waits: it is not the client that is silent. Call what it returns when it goes on.
+func (c *client) holding() (end func()) {
+	c.held.Store(true)
+	return func() {
+		c.lastRead.Store(c.b.now()) // its keep alive begins anew
+		c.held.Store(false)
+	}
+}
 
 // dirty asks the worker to look at the client. Any goroutine.
 func (c *client) dirty() {

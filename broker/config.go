@@ -17,6 +17,8 @@ type Log interface {
 	// Propose hands a command to the log. done is called once with its result, in the order of the calls, and must not
 	// block; an error means that the outcome will never be known here.
 	Propose(cmd storage.Command, done func(storage.Result, error))
+	// Space returns nil, or, while too much waits for its outcome, a channel that is closed when that has passed.
+	Space() <-chan struct{}
 }
 
 // Authenticator says who a connection is. Its errors are *auth.Refusal.

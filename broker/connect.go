@@ -91,7 +91,7 @@ func decode(f func() error) (err error) {
 
 // refuse answers a CONNECT with its reason and closes.
 func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
-	b.stats.rejected.Add(1)
+	total := b.stats.rejected.Add(1)
 	r := &refusal{v5: reasonImplementation, v3: v3Unavailable, why: err.Error()}
 	var ar *auth.Refusal
 	var p *problem.Problem
@@ -103,7 +103,9 @@ func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
 	case errors.As(err, &p):
 		r = &refusal{v5: p.Code.ConnackReason(), v3: p.Code.V3Connack(), why: p.Sentence()}
 	}
-	b.log.Info("connect refused", "addr", conn.RemoteAddr(), "why", r.why)
+	b.refusals.Do(func() {
+		b.log.Info("connect refused", "addr", conn.RemoteAddr(), "why", r.why, "refused_so_far", total)
+	})
 	out := packets.Packet{ProtocolVersion: version, FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: r.v3}
 	if version == version5 {
 		out.ReasonCode = r.v5

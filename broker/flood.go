@@ -33,8 +33,7 @@ func (c *client) calm() error {
 	case c.flooding >= floodRefusals:
 		return closing{reasonRate}
 	}
-	c.held.Store(true) // it is not the client that is silent
-	defer c.held.Store(false)
+	defer c.holding()()
 	t := time.NewTimer(min(time.Duration(c.flooding)*floodPause, floodPauseMax))
 	defer t.Stop()
 	select {

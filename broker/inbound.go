@@ -217,15 +217,23 @@ func (c *client) repeated(a *ack) (done bool, err error) {
 }
 
 // hold gives the answer its place in the queue. A v5 client above its Receive Maximum broke the protocol (0x93); any
-// other waits here until there is room, that is: it is read more slowly.
+// other waits here until there is room, that is: it is read more slowly. So does everybody while the node has too much to
+// write.
 func (c *client) hold(a *ack) error {
 	l := &c.b.cfg.Limits
 	if c.version == version5 && a.kind != 0 && c.acks.inFlight() >= l.InFlight {
 		return closing{reasonReceiveMaximum}
 	}
-	if c.acks.full(a.size, l.InFlight, l.InFlightBytes) {
-		c.held.Store(true)
-		defer c.held.Store(false)
+	space := c.b.cfg.Log.Space()
+	if space != nil || c.acks.full(a.size, l.InFlight, l.InFlightBytes) {
+		defer c.holding()()
+	}
+	if space != nil {
+		select {
+		case <-space:
+		case <-c.ctx.Done():
+			return closing{}
+		}
 	}
 	if !c.acks.push(a, l.InFlight+1, l.InFlightBytes) {
 		return closing{}

@@ -9,6 +9,7 @@ import (
 // Proposer is a log of bytes: the node of package cluster.
 type Proposer interface {
 	Propose(cmd []byte, done func(result []byte, err error))
+	Space() <-chan struct{}
 }
 
 // Commands makes a Log of commands from one of bytes.
@@ -28,5 +29,8 @@ func (l Commands) Propose(cmd storage.Command, done func(storage.Result, error))
 		done(r, err)
 	})
 }
+
+// Space is the node's.
+func (l Commands) Space() <-chan struct{} { return l.Node.Space() }
 
 var _ Log = Commands{}

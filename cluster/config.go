@@ -38,7 +38,7 @@ type Config struct {
 	MaxEntryBytes    int   // commands gathered into one entry, and the largest command
 	MaxEntryCommands int   // commands gathered into one entry
 	InFlight         int   // entries handed to raft and not answered
-	PendingBytes     int64 // Full reports true from here on; at twice this Propose refuses
+	PendingBytes     int64 // Space makes callers wait from here on; at twice this Propose refuses
 
 	Clock func() time.Time // the wall clock; nil: clock.Now
 	// Monotonic returns the time since some fixed moment and never jumps; nil: taken from the monotonic reading of Clock.

@@ -393,11 +393,9 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 // Pending returns the commands without an answer and about how much memory they hold.
 func (n *Node) Pending() (commands int, bytes int64) { return n.prop.pending() }
 
-// Full reports whether callers should stop reading from their clients: Config.PendingBytes are pending.
-func (n *Node) Full() bool {
-	_, bytes := n.prop.pending()
-	return bytes >= n.cfg.PendingBytes
-}
+// Space returns nil, or, while Config.PendingBytes are pending, a channel that is closed when they are not any more:
+// callers should not read from their clients until then. It costs one atomic load.
+func (n *Node) Space() <-chan struct{} { return n.prop.space() }
 
 // Failed yields one error when the node cannot go on: a disk that cannot be written, an entry that cannot be decoded
 // or applied. Nothing is written or applied any more; the process should log the error and exit with code 1.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -48,15 +49,16 @@ type proposer struct {
 	limits  proposeLimits
 	retries struct{ first, most time.Duration }
 
-	kick    chan struct{}         // 1-buffered: something changed for run
-	answers chan struct{}         // 1-buffered: out is not empty, or closed
-	flights chan raft.ApplyFuture // entries in flight, oldest first; run sends, wait receives
-	stopped chan struct{}         // closed by stop: run and wait end
-	idle    chan struct{}         // 1-buffered: something changed for drain
-	wg      sync.WaitGroup        // run, answer
-	waited  chan struct{}         // closed when wait ended
-	once    sync.Once             // stop
-	scratch [][]byte              // run's own
+	kick    chan struct{}                 // 1-buffered: something changed for run
+	answers chan struct{}                 // 1-buffered: out is not empty, or closed
+	flights chan raft.ApplyFuture         // entries in flight, oldest first; run sends, wait receives
+	stopped chan struct{}                 // closed by stop: run and wait end
+	idle    chan struct{}                 // 1-buffered: something changed for drain
+	wg      sync.WaitGroup                // run, answer
+	waited  chan struct{}                 // closed when wait ended
+	once    sync.Once                     // stop
+	scratch [][]byte                      // run's own
+	full    atomic.Pointer[chan struct{}] // not nil while pendingBytes are reached; closed when they are not any more
 
 	mu       sync.Mutex
 	ring     []command // command n is at n & (len-1)
@@ -163,6 +165,10 @@ func (p *proposer) propose(data []byte, done func([]byte, error)) {
 	*p.at(p.tail) = command{data: data, done: done}
 	p.tail++
 	p.bytes += size
+	if p.bytes >= p.limits.pendingBytes && p.full.Load() == nil {
+		full := make(chan struct{})
+		p.full.Store(&full)
+	}
 	wake := p.leading && p.inFlight < p.limits.inFlight
 	p.mu.Unlock()
 	if wake {
@@ -390,6 +396,10 @@ func (p *proposer) advance() {
 		return
 	}
 	p.sent = max(p.sent, p.head)
+	if full := p.full.Load(); full != nil && p.bytes < p.limits.pendingBytes {
+		p.full.Store(nil)
+		close(*full)
+	}
 	if p.head == p.tail && len(p.ring) > 1<<16 {
 		p.ring = make([]command, 256)
 	}
@@ -468,6 +478,14 @@ func (p *proposer) stop(giveUp <-chan struct{}) {
 	case <-p.waited:
 	case <-giveUp:
 	}
+}
+
+// space returns nil while there is room for commands, else a channel that is closed when there is again.
+func (p *proposer) space() <-chan struct{} {
+	if full := p.full.Load(); full != nil {
+		return *full
+	}
+	return nil
 }
 
 func (p *proposer) pending() (commands int, bytes int64) {

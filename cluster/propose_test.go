@@ -255,14 +255,23 @@ func TestWhatArrivesGathersWhileEntriesAreInFlight(t *testing.T) {
 	if err != nil || e.Groups[0].First != 2 || len(e.Groups[0].Commands) != 12 {
 		t.Fatalf("second entry %+v, %v", e, err)
 	}
-	// 97 bytes per command: 1000 are pending soon, 2000 are refused.
+	// 97 bytes per command: at 1000 callers are to wait, beyond 2000 they are refused.
+	space := p.space()
+	if space == nil {
+		t.Fatal("1164 bytes are pending, and nobody is told to wait")
+	}
+	p.resolve(2, 3, [][]byte{{1}, {1}, {1}})
+	<-space
+	if p.space() != nil {
+		t.Fatal("873 bytes are pending, and callers wait")
+	}
 	for range 20 {
 		p.propose([]byte("y"), done)
 	}
 	close(p.waited)
 	p.stop(nil)
 	running.Wait()
-	if len(errs) != 33 || errs[0] != nil || !errors.Is(errs[1], ErrClosed) || !errors.Is(errs[32], ErrOverloaded) {
+	if len(errs) != 33 || errs[0] != nil || errs[3] != nil || !errors.Is(errs[4], ErrClosed) || !errors.Is(errs[32], ErrOverloaded) {
 		t.Fatalf("answers %v", errs)
 	}
 	p.propose([]byte("z"), done)
