@@ -204,6 +204,8 @@ func (t *tx) followUp(c *FollowUp) Result {
 		t.remove(uk)
 	} else {
 		t.write(uk, encodeRecord(Member{Role: it.Role, Since: it.Seq, At: it.At}))
+		// Said again: who read the user's list since the join did not find the room there.
+		t.changed.Members = append(t.changed.Members, MemberChange{Room: it.Room, User: it.User, Role: it.Role, Since: it.Seq})
 	}
 	t.del(k)
 	t.meta.FollowedUp = c.ID

@@ -204,6 +204,9 @@ func (s *Store) Applied() (index uint64, logTime int64) {
 // of every entry up to it: in this order nothing at or below Pos is missed.
 func (s *Store) Pos() uint64 { return s.current().Pos }
 
+// Epoch returns the newest epoch given to a session: every Take applied so far has at most this one.
+func (s *Store) Epoch() uint64 { return s.current().Epoch }
+
 func (s *Store) current() meta {
 	s.metaMu.RLock()
 	defer s.metaMu.RUnlock()

@@ -29,7 +29,8 @@ type NodeChange struct {
 	Up   bool
 }
 
-// MemberChange is a change of one membership; Role "" = no longer a member.
+// MemberChange is a change of one membership; Role "" = no longer a member. A join is told twice: when the room has the
+// member, and when the user's list has the room. Both may be old news by the time they are read; the room decides.
 type MemberChange struct {
 	Room  RoomKey
 	User  string

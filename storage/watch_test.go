@@ -52,7 +52,9 @@ func TestWatcherIsToldWhatChanged(t *testing.T) {
 			Rooms: map[RoomKey]RoomChange{r: {Entries: true, Access: true, Settings: true}}, Outbox: true,
 			Members: []MemberChange{{r, "olga", "", 2}},
 		}},
-		"follow-up": {[]Command{say("r", "olga", "x")}, &FollowUp{ID: 1}, Changes{FollowedUp: true}},
+		"follow-up": {[]Command{say("r", "olga", "x")}, &FollowUp{ID: 1}, Changes{
+			FollowedUp: true, Members: []MemberChange{{r, "olga", RoleOwner, 0}},
+		}},
 		"trim":      {[]Command{say("r", "olga", "x"), say("r", "olga", "y")}, &Trim{Room: r, Upto: 1, MaxCount: 1}, Changes{}},
 		"take":      {nil, taking(phone, 60), Changes{Taken: []Taken{{phone, 1, "a", 1}}}},
 		"drop":      {[]Command{taking(phone, 60)}, &Drop{Session: phone}, Changes{Taken: []Taken{{Session: phone}}}},
