@@ -1,0 +1,232 @@
+// Package docs_test runs what the documents tell people to type.
+package docs_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const patience = 30 * time.Second
+
+// command is one line behind a "$ " in a console block, and the output shown below it; "…" stands for anything.
+type command struct {
+	line int
+	text string
+	want []string
+}
+
+// commands returns the console blocks of a document.
+func commands(t *testing.T, file string) (blocks [][]command) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var block []command
+	inside := false
+	for i, l := range strings.Split(string(b), "\n") {
+		switch {
+		case l == "```console":
+			inside = true
+		case l == "```" && inside:
+			blocks, block, inside = append(blocks, block), nil, false
+		case inside && strings.HasPrefix(l, "$ "):
+			block = append(block, command{line: i + 1, text: l[2:]})
+		case inside:
+			last := &block[len(block)-1]
+			last.want = append(last.want, l)
+		}
+	}
+	return blocks
+}
+
+// lines reads a stream in the background.
+func lines(r io.Reader) <-chan string {
+	out := make(chan string, 1000)
+	go func() {
+		defer close(out)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			out <- s.Text()
+		}
+	}()
+	return out
+}
+
+// next returns the next line that f takes.
+func next(t *testing.T, from <-chan string, what string, f func(string) bool) string {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case l, ok := <-from:
+			if !ok {
+				t.Fatalf("the output ended before %s", what)
+			}
+			if f(l) {
+				return l
+			}
+		case <-deadline:
+			t.Fatalf("nothing within %v: %s", patience, what)
+		}
+	}
+}
+
+// start runs a command in its own process group until the test ends, and returns what it prints.
+func start(t *testing.T, dir string, name string, args ...string) (io.Writer, <-chan string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setpgid: true}
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	all := lines(out)
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		for range all { //nolint:revive // until it has ended
+		}
+		_ = cmd.Wait()
+	})
+	return in, all
+}
+
+// matches reports whether a line is what the document shows.
+func matches(want, got string) bool {
+	parts := strings.Split(want, "…")
+	for i := range parts {
+		parts[i] = regexp.QuoteMeta(parts[i])
+	}
+	return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$").MatchString(got)
+}
+
+// The README is followed to the letter, but for the ports, which are free ones, and the directory of the data.
+func TestREADME(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := "--data-dir " + t.TempDir()
+	for _, l := range []string{"mqtt", "web", "ops"} {
+		args += " --set listeners." + l + ".bind=127.0.0.1:0"
+	}
+	_, banner := start(t, root, "make", "run", "ARGS="+args)
+	address := func(what string) string {
+		l := next(t, banner, what, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), what+"  ") })
+		return regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(l)
+	}
+	mqtt, web := address("MQTT"), address("HTTP API")
+	port := mqtt[strings.LastIndexByte(mqtt, ':')+1:]
+	local := strings.NewReplacer("127.0.0.1:8080", web, "-h 127.0.0.1", "-h 127.0.0.1 -p "+port,
+		"bin/madang pub", "bin/madang pub -p "+port, "bin/madang sub", "bin/madang sub -p "+port)
+
+	shell, out := start(t, root, "bash")
+	for _, block := range commands(t, "../README.md") {
+		var reader <-chan string // the output of a subscriber that stays
+		for _, c := range block {
+			typed := local.Replace(c.text)
+			if strings.HasPrefix(typed, "mosquitto_sub") && !strings.Contains(typed, "-C") {
+				_, reader = start(t, root, "bash", "-c", "exec stdbuf -oL "+typed+" -d")
+				next(t, reader, "SUBACK", func(l string) bool { return strings.HasPrefix(l, "Subscribed") })
+				continue
+			}
+			const end = "--- end of the command, code"
+			if _, err := fmt.Fprintf(shell, "%s\necho '%s' $?\n", typed, end); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			next(t, out, "the end of "+typed, func(l string) bool {
+				if code, ended := strings.CutPrefix(l, end); ended {
+					if code != " 0" {
+						t.Errorf("README.md:%d: code%s: %s", c.line, code, c.text)
+					}
+					return true
+				}
+				got = append(got, l)
+				return false
+			})
+			for i, want := range c.want {
+				var line string
+				switch {
+				case i < len(got):
+					line = got[i]
+				case reader != nil:
+					line = next(t, reader, want, func(l string) bool { return !strings.HasPrefix(l, "Client ") })
+				}
+				if !matches(want, line) {
+					t.Errorf("README.md:%d: %s\ngot  %s\nwant %s", c.line, c.text, line, want)
+				}
+			}
+			if len(got) > len(c.want) {
+				t.Errorf("README.md:%d: more output than shown: %q", c.line, got[len(c.want):])
+			}
+		}
+	}
+}
+
+// Every test, make target and file that a document names is there.
+func TestWhatIsNamedExists(t *testing.T) {
+	tests := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == "node_modules" {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)`).FindAllStringSubmatch(string(b), -1) {
+			tests[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"../README.md", "../DESIGN.md"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(b)
+		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(text, -1) {
+			if !tests[name] {
+				t.Errorf("%s names %s, which does not exist", file, name)
+			}
+		}
+		for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(string(makefile), "\n"+m[1]+":") {
+				t.Errorf("%s names make %s, which does not exist", file, m[1])
+			}
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
+				t.Errorf("%s links %s: %v", file, m[1], err)
+			}
+		}
+	}
+}
