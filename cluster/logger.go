@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 )
 
 // hcLogger hands what raft and raft-wal log to slog. Their Info lines tell every election step and every snapshot, so
@@ -36,6 +37,9 @@ func slogLevel(l hclog.Level) slog.Level {
 
 // Log implements hclog.Logger.
 func (h *hcLogger) Log(level hclog.Level, msg string, args ...any) {
+	if firstElection(msg, args) {
+		level = hclog.Debug
+	}
 	if level == hclog.Off || !h.log.Enabled(context.Background(), slogLevel(level)) {
 		return
 	}
@@ -47,6 +51,20 @@ func (h *hcLogger) Log(level hclog.Level, msg string, args ...any) {
 		plain[i] = a
 	}
 	h.log.Log(context.Background(), slogLevel(level), msg, plain...)
+}
+
+// firstElection knows the line with which every start of a lone voter begins: raft warns of a leader that fell silent,
+// also where there has been none.
+func firstElection(msg string, args []any) bool {
+	if !strings.HasPrefix(msg, "heartbeat timeout reached") {
+		return false
+	}
+	for i := 0; i+1 < len(args); i += 2 {
+		if id, ok := args[i+1].(raft.ServerID); ok && args[i] == "last-leader-id" {
+			return id == ""
+		}
+	}
+	return false
 }
 
 // Trace implements hclog.Logger.
