@@ -62,10 +62,7 @@ func TestReconnecting200Times(t *testing.T) {
 	}
 	for i, c := range conns {
 		prev := uint64(0)
-		for {
-			if c == last && newest >= top {
-				break
-			}
+		for c != last || newest < top {
 			if c != last && c.Waiting() == 0 {
 				break
 			}

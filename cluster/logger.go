@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // hclog.Logger has a method that returns one
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -50,7 +51,7 @@ func (h *hcLogger) Log(level hclog.Level, msg string, args ...any) {
 		}
 		plain[i] = a
 	}
-	h.log.Log(context.Background(), slogLevel(level), msg, plain...)
+	h.log.Log(context.Background(), slogLevel(level), msg, plain...) //nolint:sloglint // the text is raft's
 }
 
 // firstElection knows the line with which every start of a lone voter begins: raft warns of a leader that fell silent,
@@ -106,7 +107,7 @@ func (h *hcLogger) ImpliedArgs() []any { return h.args }
 
 // With implements hclog.Logger.
 func (h *hcLogger) With(args ...any) hclog.Logger {
-	return &hcLogger{log: h.log.With(args...), name: h.name, args: append(h.args[:len(h.args):len(h.args)], args...)}
+	return &hcLogger{log: h.log.With(args...), name: h.name, args: append(slices.Clip(h.args), args...)}
 }
 
 // Name implements hclog.Logger.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft-wal/segment"
@@ -81,7 +82,7 @@ func scanSegment(f File) (segmentScan, error) {
 			}
 			if torn = sum.Sum32() != value; !torn {
 				cur.end = at
-				whole = segmentScan{offsets: cur.offsets[:len(cur.offsets):len(cur.offsets)], end: at, indexStart: cur.indexStart}
+				whole = segmentScan{offsets: slices.Clip(cur.offsets), end: at, indexStart: cur.indexStart}
 			}
 			sum.Reset()
 		default:
@@ -91,7 +92,7 @@ func scanSegment(f File) (segmentScan, error) {
 }
 
 func ignoreEOF(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil
 	}
 	return err

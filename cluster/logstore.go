@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -184,7 +185,7 @@ func (s *logStore) deletable() (uint64, error) {
 			bases = append(bases, base)
 		}
 	}
-	sort.Slice(bases, func(i, j int) bool { return bases[i] < bases[j] })
+	slices.Sort(bases)
 	// The newest segment is being filled and counts for nothing.
 	if i := len(bases) - 1 - s.keep; i >= 0 && bases[i] > 0 {
 		return bases[i] - 1, nil

@@ -9,10 +9,10 @@ import (
 
 func TestLogTime(t *testing.T) {
 	const (
-		s   = time.Second
-		min = time.Minute
-		h   = time.Hour
-		t0  = 1000 * h // some log time
+		s    = time.Second
+		mins = time.Minute
+		h    = time.Hour
+		t0   = 1000 * h // some log time
 	)
 	// Each step moves mono by pass and the wall clock by pass plus step, then reads log time.
 	type step struct {
@@ -47,35 +47,35 @@ func TestLogTime(t *testing.T) {
 			name: "a larger step is believed after 10 minutes and holds what destroys",
 			steps: []step{
 				{pass: s, step: h, want: s, event: timeAhead},
-				{pass: 9 * min, want: 9*min + s},
-				{pass: 59 * s, want: 10 * min},
-				{pass: s, want: h + 10*min + s, event: timeJumped, held: true},
-				{pass: 59 * min, want: h + 69*min + s, held: true},
-				{pass: min, want: h + 70*min + s},
+				{pass: 9 * mins, want: 9*mins + s},
+				{pass: 59 * s, want: 10 * mins},
+				{pass: s, want: h + 10*mins + s, event: timeJumped, held: true},
+				{pass: 59 * mins, want: h + 69*mins + s, held: true},
+				{pass: mins, want: h + 70*mins + s},
 			},
 		},
 		{
 			name: "a large step of less than a minute holds nothing",
 			steps: []step{
 				{pass: s, step: 30 * s, want: s, event: timeAhead},
-				{pass: 10 * min, want: 10*min + 31*s, event: timeJumped},
+				{pass: 10 * mins, want: 10*mins + 31*s, event: timeJumped},
 			},
 		},
 		{
 			name: "a step that is taken back is never seen",
 			steps: []step{
 				{pass: s, step: h, want: s, event: timeAhead},
-				{pass: 5 * min, step: -h, want: 5*min + s},
-				{pass: 10 * min, want: 15*min + s},
+				{pass: 5 * mins, step: -h, want: 5*mins + s},
+				{pass: 10 * mins, want: 15*mins + s},
 			},
 		},
 		{
 			name: "another step starts the patience again",
 			steps: []step{
 				{pass: s, step: h, want: s, event: timeAhead},
-				{pass: 9 * min, step: h, want: 9*min + s, event: timeAhead},
-				{pass: 2 * min, want: 11*min + s},
-				{pass: 8 * min, want: 2*h + 19*min + s, event: timeJumped, held: true},
+				{pass: 9 * mins, step: h, want: 9*mins + s, event: timeAhead},
+				{pass: 2 * mins, want: 11*mins + s},
+				{pass: 8 * mins, want: 2*h + 19*mins + s, event: timeJumped, held: true},
 			},
 		},
 		{

@@ -144,7 +144,7 @@ func (n *Node) watch() {
 			if barrier != nil {
 				// Raft still runs and will answer, unless it failed or stands still.
 				select {
-				case <-barrier:
+				case <-barrier: //nolint:errcheck // nobody waits for it any more
 				case <-n.fail.set:
 				case <-time.After(stuckAfter):
 				}
@@ -232,7 +232,7 @@ func (n *Node) snapshotBySize() {
 		go func() { done <- n.raft.Snapshot().Error() }()
 		select {
 		case <-n.ctx.Done():
-			<-done // Close stops raft, which answers
+			<-done //nolint:errcheck // Close stops raft, which answers
 			return
 		case err := <-done:
 			if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {

@@ -20,8 +20,8 @@ var keyCurrentTerm = []byte("CurrentTerm")
 //	the log begins after what the snapshot covers        refuse: entries are missing
 //	the store is ahead of log and snapshot               refuse: the end of the log is gone
 func checkBoot(sm StateMachine, snaps *snapshotStore, logs *logStore) error {
-	newest, any := snaps.newest()
-	if any && newest.Received {
+	newest, found := snaps.newest()
+	if found && newest.Received {
 		if err := snaps.restore(newest.id); err != nil {
 			return fmt.Errorf("restore received snapshot: %w", err)
 		}
@@ -39,7 +39,7 @@ func checkBoot(sm StateMachine, snaps *snapshotStore, logs *logStore) error {
 	if err != nil {
 		return err
 	}
-	if any && last > 0 {
+	if found && last > 0 {
 		stale := last < newest.Index
 		if !stale && first <= newest.Index {
 			var entry raft.Log
@@ -70,7 +70,7 @@ func bootstrap(rc *raft.Config, logs *logStore, snaps *snapshotStore, trans raft
 	if err != nil {
 		return err
 	}
-	if _, any := snaps.newest(); any || last > 0 {
+	if _, found := snaps.newest(); found || last > 0 {
 		return nil
 	}
 	term, err := logs.GetUint64(keyCurrentTerm)

@@ -41,7 +41,6 @@ type flakyRaft struct {
 	list    []string
 	last    uint64
 	results map[uint64][]byte
-	time    int64
 	waiting []lateEntry
 	err     error
 }

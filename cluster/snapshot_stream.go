@@ -269,7 +269,7 @@ func checkSum(r io.Reader, want uint32) error {
 
 // noEOF turns an end in the middle of something into an error that says so.
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

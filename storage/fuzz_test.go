@@ -24,7 +24,7 @@ func FuzzCommand(f *testing.F) {
 	for _, c := range []Command{
 		sayAs("r", "ann", "hi", "c1"), sends(phone, 3, 7, "hi", true), &RoomCreate{Room: room("r"), Kind: Public},
 		&Take{Session: phone, Node: "a", Boot: 1, Will: say("r", "ann", "gone")},
-		&Release{Session: phone, Epoch: 1, Unfinished: []Unfinished{{PacketID: 1}}, Expiry: ptr(uint32(3))},
+		&Release{Session: phone, Epoch: 1, Unfinished: []Unfinished{{PacketID: 1}}, Expiry: new(uint32(3))},
 		&Subscribe{Session: phone, Add: []Subscription{{Filter: "f", QoS: 1}}, Places: []RoomSeq{{"r", 1}}},
 		&Places{Node: "a", Boot: 1, Pos: 1, Lags: []LagOf{{phone, 1, "r", 2}}}, &NodeLost{Node: "a"}, &Secret{Name: "k"},
 	} {

@@ -3,7 +3,6 @@ package storage
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 
@@ -18,7 +17,7 @@ type fataler interface {
 	Fatalf(format string, args ...any)
 }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 func openOn(t fataler, fs vfs.FS, change ...func(*Options)) *Store {
 	t.Helper()

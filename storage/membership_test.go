@@ -99,14 +99,12 @@ func TestAJoinMakesAMemberWithinTheSameEntry(t *testing.T) {
 	l := newTestLog(t)
 	got := l.as("a",
 		&RoomCreate{Room: room("r"), By: from("olga"), Kind: Public}, &Join{Room: room("r"), By: from("ann")},
-		&RoomSet{Room: room("r"), By: from("olga"), Kind: ptr(Private)},
+		&RoomSet{Room: room("r"), By: from("olga"), Kind: new(Private)},
 		say("r", "ann", "may"), &Leave{Room: room("r"), By: from("ann")}, say("r", "ann", "may not"))
 	if got[3].Outcome != Done || got[5].Outcome != NotMember {
 		t.Fatalf("%+v", got)
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func TestFollowUpsCarryTheOutboxInOrder(t *testing.T) {
 	l := newTestLog(t)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/madang-chat/madang/internal/logentry"
 )
@@ -151,7 +152,7 @@ func (t *tx) remembered(n uint64) []byte {
 			t.fail(fmt.Errorf("%w: results of node %q", ErrEntry, g.node))
 			return nil
 		}
-		return out[:len(out):len(out)]
+		return slices.Clip(out)
 	}
 	return nil
 }

@@ -149,7 +149,7 @@ func TestSecondReleaseIsFenced(t *testing.T) {
 	l.boot("a")
 	l.done(taking(phone, 60))
 	l.done(&Release{Session: phone, Epoch: 1})
-	if r := l.do(&Release{Session: phone, Epoch: 1, Expiry: ptr(uint32(0))}); r.Outcome != Fenced {
+	if r := l.do(&Release{Session: phone, Epoch: 1, Expiry: new(uint32(0))}); r.Outcome != Fenced {
 		t.Fatalf("%+v", r)
 	}
 	l.stored(phone)
@@ -160,7 +160,7 @@ func TestReleaseWithExpiry0EndsTheSession(t *testing.T) {
 	l.boot("a")
 	l.done(taking(phone, 60))
 	l.done(&Subscribe{Session: phone, Epoch: 1, Places: []RoomSeq{{"r", 1}}})
-	l.done(&Release{Session: phone, Epoch: 1, Expiry: ptr(uint32(0))})
+	l.done(&Release{Session: phone, Epoch: 1, Expiry: new(uint32(0))})
 	l.gone(phone)
 }
 
@@ -175,8 +175,8 @@ func TestExpire(t *testing.T) {
 		"too early":                {60, func(l *testLog) { l.done(&Release{Session: phone, Epoch: 1}) }, 59_999, Conflict},
 		"never":                    {NeverExpires, func(l *testLog) { l.done(&Release{Session: phone, Epoch: 1}) }, 1 << 50, Conflict},
 		"connected":                {1, func(*testLog) {}, 1 << 40, Conflict},
-		"shorter at the end":       {60, func(l *testLog) { l.done(&Release{Session: phone, Epoch: 1, Expiry: ptr(uint32(2))}) }, 2_000, Done},
-		"longer at the end":        {2, func(l *testLog) { l.done(&Release{Session: phone, Epoch: 1, Expiry: ptr(uint32(9))}) }, 8_999, Conflict},
+		"shorter at the end":       {60, func(l *testLog) { l.done(&Release{Session: phone, Epoch: 1, Expiry: new(uint32(2))}) }, 2_000, Done},
+		"longer at the end":        {2, func(l *testLog) { l.done(&Release{Session: phone, Epoch: 1, Expiry: new(uint32(9))}) }, 8_999, Conflict},
 		"node lost":                {60, func(l *testLog) { l.as("b", &NodeLost{Node: "a", Boot: 1}) }, 60_000, Done},
 		"node lost lately":         {60, func(l *testLog) { l.as("b", &NodeLost{Node: "a", Boot: 1}) }, 59_999, Conflict},
 		"node started anew":        {60, func(l *testLog) { l.boot("a") }, 60_000, Done},

@@ -32,12 +32,12 @@ func TestWatcherIsToldWhatChanged(t *testing.T) {
 		}},
 		"room renamed": {
 			[]Command{say("r", "olga", "x")},
-			&RoomSet{Room: r, By: from("olga"), Name: ptr("new")},
+			&RoomSet{Room: r, By: from("olga"), Name: new("new")},
 			Changes{Rooms: map[RoomKey]RoomChange{r: {Settings: true}}},
 		},
 		"room closed": {
 			[]Command{say("r", "olga", "x")},
-			&RoomSet{Room: r, By: from("olga"), Kind: ptr(Private)},
+			&RoomSet{Room: r, By: from("olga"), Kind: new(Private)},
 			Changes{Rooms: map[RoomKey]RoomChange{r: {Access: true, Settings: true}}},
 		},
 		"room deleted": {[]Command{say("r", "olga", "x")}, &RoomDelete{Room: r, By: from("olga")}, Changes{
@@ -92,7 +92,7 @@ func TestWatcherGathersUntilItTakes(t *testing.T) {
 	for i := range 100 {
 		l.done(say(fmt.Sprint("r", i%2), "ann", "hi"))
 	}
-	l.done(&RoomSet{Room: room("r0"), By: from("ann"), Name: ptr("x")})
+	l.done(&RoomSet{Room: room("r0"), By: from("ann"), Name: new("x")})
 	select {
 	case <-slow.Wake():
 	default:

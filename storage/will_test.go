@@ -75,10 +75,10 @@ func TestWills(t *testing.T) {
 		"node started anew":                 {0, []func(*testLog){func(l *testLog) { l.boot("a") }, fire(1, Done)}, 1},
 		"node lost, taken before its delay": {5, []func(*testLog){lost, take(false)}, 0},
 		"session ends at once": {5, []func(*testLog){func(l *testLog) {
-			l.done(&Release{Session: phone, Epoch: 1, KeepWill: true, Expiry: ptr(uint32(0))})
+			l.done(&Release{Session: phone, Epoch: 1, KeepWill: true, Expiry: new(uint32(0))})
 		}}, 1},
 		"session ends at once, normally": {5, []func(*testLog){func(l *testLog) {
-			l.done(&Release{Session: phone, Epoch: 1, Expiry: ptr(uint32(0))})
+			l.done(&Release{Session: phone, Epoch: 1, Expiry: new(uint32(0))})
 		}}, 0},
 		"session expires before its delay": {90, []func(*testLog){release(true), wait(60_000), func(l *testLog) {
 			l.as("b", &Expire{Session: phone, Epoch: 1})
@@ -101,7 +101,7 @@ func TestWills(t *testing.T) {
 
 func TestAWillObeysTheRoom(t *testing.T) {
 	l := withWill(t, 0)
-	l.done(&RoomSet{Room: room("r"), By: from("bob"), Kind: ptr(Private)})
+	l.done(&RoomSet{Room: room("r"), By: from("bob"), Kind: new(Private)})
 	l.done(&Release{Session: phone, Epoch: 1, KeepWill: true})
 	if got := l.wills(); got != 0 {
 		t.Fatalf("%d wills in a room that is closed to their author", got)

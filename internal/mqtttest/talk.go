@@ -290,7 +290,9 @@ func (c *Client) Ping() error {
 }
 
 // Pause makes the client read nothing after the packet in hand, until Unpause.
-func (c *Client) Pause()   { c.setPaused(true) }
+func (c *Client) Pause() { c.setPaused(true) }
+
+// Unpause lets it read on.
 func (c *Client) Unpause() { c.setPaused(false) }
 
 func (c *Client) setPaused(v bool) {
