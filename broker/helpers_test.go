@@ -150,6 +150,8 @@ func fill(t testing.TB, c *mqtttest.Client, room string, from, n int) {
 	}
 }
 
+func roomKey(room string) storage.RoomKey { return storage.RoomKey{NS: "chat", Room: room} }
+
 func sessionID(user, client string) storage.SessionID {
 	return storage.SessionID{NS: "chat", User: user, Client: client}
 }

@@ -82,7 +82,7 @@ func (b *Broker) places(c *client, sess *storage.Session, subs []*sub) ([]start,
 			out = append(out, start{room: room, next: seq, lag: true})
 			return nil
 		}
-		next, err := b.cfg.Store.SeqAfter(storage.RoomKey{NS: c.sid.NS, Room: room}, max(sess.Place, pos))
+		next, err := b.seqAfter(storage.RoomKey{NS: c.sid.NS, Room: room}, max(sess.Place, pos))
 		out = append(out, start{room: room, next: max(next, since)})
 		return err
 	}
@@ -110,6 +110,19 @@ func (b *Broker) places(c *client, sess *storage.Session, subs []*sub) ([]start,
 	}
 	err := b.eachRoom(c, func(r storage.UserRoom) error { return add(r.Room, r.Since, wildPos) })
 	return out, err
+}
+
+// seqAfter returns where a session at that place goes on in a room. When retention has removed entries after it, which
+// ones is no longer known; it is 1 then, and the cursor declares the gap up to what is left.
+func (b *Broker) seqAfter(k storage.RoomKey, pos uint64) (uint64, error) {
+	next, err := b.cfg.Store.SeqAfter(k, pos)
+	if err != nil {
+		return 0, err
+	}
+	if r, err := b.cfg.Store.Room(k); err != nil || r == nil || r.Head.GonePos <= pos {
+		return next, err
+	}
+	return 1, nil
 }
 
 // roomsPage is how many rooms of a user's list are read at a time.

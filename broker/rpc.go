@@ -62,7 +62,7 @@ func (c *client) authRenew(ctx context.Context, params json.RawMessage) (json.Ra
 	if bad := c.renew(ctx, in.Token); bad != nil {
 		return nil, bad
 	}
-	return json.Marshal(map[string]any{"user": c.sid.User, "expires_at": c.identity().Expires.UTC()})
+	return json.Marshal(map[string]any{"user": c.sid.User, "expires_at": c.identity().Expires.UnixMilli()})
 }
 
 func strict(params json.RawMessage, into any) error {

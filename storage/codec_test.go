@@ -100,6 +100,7 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 	})
 	roundTrip(t, func(h *Head) (*Head, error) {
 		h.First, h.Gone = min(max(h.First, 1), h.Seq, 1<<62)+1, min(h.Gone, h.Total)
+		h.GonePos = min(h.GonePos, h.Pos)
 		out, err := decodeHead(h.appendTo(nil))
 		return &out, err
 	})
@@ -115,7 +116,7 @@ func TestFormsAreFixed(t *testing.T) {
 		want string
 	}{
 		"entry":      {e.appendTo(nil), "\x01\x02\x01\xac\x02\x04\x05\x01t\x01u\x01d{}"},
-		"head":       {Head{Seq: 1, N: 2, TS: 3, First: 1, Pos: 5, Total: 6, Gone: 7}.appendTo(nil), "\x01\x01\x02\x03\x01\x05\x06\x07"},
+		"head":       {Head{Seq: 1, N: 2, TS: 3, First: 1, Pos: 5, Total: 6, Gone: 7, GonePos: 4}.appendTo(nil), "\x01\x01\x02\x03\x01\x05\x06\x07\x04"},
 		"meta":       {meta{1, 2, 3, 4, 5, 6}.encode(), "\x01\x01\x02\x03\x04\x05\x06"},
 		"node":       {nodeState{1, 2, 3, 4, 5}.encode(), "\x01\x01\x02\x03\x04\x05"},
 		"boot place": {bootPlace{1, 2, 3}.encode(), "\x01\x01\x02\x03"},

@@ -94,7 +94,7 @@ func (t *tx) roomDelete(c *RoomDelete) Result {
 	d.cids = nil
 	st := d.change()
 	st.Deleted, st.Members = true, 0
-	d.head.First, d.head.Gone = d.head.Seq+1, d.head.Total
+	d.head.First, d.head.Gone, d.head.GonePos = d.head.Seq+1, d.head.Total, d.head.Pos
 	d.headChanged, d.access = true, true
 	return Result{Seq: d.head.Seq}
 }

@@ -22,7 +22,7 @@ func (t *tx) trim(c *Trim) Result {
 		return Result{Outcome: Conflict, Detail: "no bound lets that entry go"}
 	}
 	t.delRange(entryKey(c.Room, d.head.First), entryKey(c.Room, c.Upto+1))
-	d.head.First, d.head.Gone = c.Upto+1, e.Total
+	d.head.First, d.head.Gone, d.head.GonePos = c.Upto+1, e.Total, e.Pos
 	d.headChanged = true
 	return Result{Seq: c.Upto}
 }

@@ -43,7 +43,7 @@ func TestTrimChecksItsBounds(t *testing.T) {
 			h := l.head("r")
 			want := Head{Seq: 5, N: 5, TS: h.TS, First: 1, Pos: 5, Total: h.Total}
 			if tc.want {
-				want.First, want.Gone = tc.c.Upto+1, tc.c.Upto*size
+				want.First, want.Gone, want.GonePos = tc.c.Upto+1, tc.c.Upto*size, tc.c.Upto
 			}
 			if (r.Outcome == Done) != tc.want || h != want {
 				t.Fatalf("%+v, head %+v, want %+v", r, h, want)

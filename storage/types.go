@@ -93,6 +93,8 @@ type Head struct {
 	Pos   uint64 // of the newest entry
 	Total uint64 // bytes appended since the room began
 	Gone  uint64 // of these, trimmed
+
+	GonePos uint64 // of the newest entry trimmed: a place below it has missed something
 }
 
 func (k RoomKind) known() bool { return k >= Public && k <= Direct }
