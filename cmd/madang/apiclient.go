@@ -24,8 +24,8 @@ const (
 
 // apiClient calls the HTTP API of a running broker.
 type apiClient struct {
-	server, user, token string
-	passwordStdin       bool
+	server, user, token, caFile string
+	passwordStdin               bool
 }
 
 func (c *apiClient) register(cmd *cobra.Command) {
@@ -33,6 +33,7 @@ func (c *apiClient) register(cmd *cobra.Command) {
 	fl.StringVar(&c.server, "server", "http://127.0.0.1:8080", "`URL` of the broker's web listener")
 	fl.StringVar(&c.token, "token", "", "`token` to log in with (default: MADANG_TOKEN)")
 	fl.StringVar(&c.user, "user", "", "`user` to log in as, with --password-stdin")
+	fl.StringVar(&c.caFile, "cafile", "", "`file` with the certificates (PEM) to trust for https")
 	fl.BoolVar(&c.passwordStdin, "password-stdin", false, "read the user's password from the first line of stdin")
 }
 
@@ -104,7 +105,15 @@ func (c *apiClient) send(ctx context.Context, method, path, token string, body, 
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	conf, err := trust(c.caFile)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, DisableKeepAlives: true}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err, ok := errors.AsType[*url.Error](err); ok {
+		return unreached(req.URL.Host, err.Err)
+	}
 	if err != nil {
 		return err
 	}

@@ -43,16 +43,24 @@ func (f *configFlags) load() (*config.Config, error) {
 	return config.Load(o)
 }
 
-// loadValid is load for a node that is to run: the configuration is complete, allowed and its files are there.
+// loadValid is load for a node that is to run: the configuration is complete and allowed, and its files can be used.
 func (f *configFlags) loadValid() (*config.Config, error) {
 	c, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(c.Validate(), c.CheckFiles()); err != nil {
+	if err := checkAll(c); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// checkAll refuses what serve must not run with. What is in a file is looked at when all files are there.
+func checkAll(c *config.Config) error {
+	if err := errors.Join(c.Validate(), c.CheckFiles()); err != nil {
+		return err
+	}
+	return checkContents(c)
 }
 
 func newConfigCommand() *cobra.Command {
@@ -77,7 +85,7 @@ func newConfigCommand() *cobra.Command {
 					return err
 				}
 			}
-			return errors.Join(c.Validate(), c.CheckFiles())
+			return checkAll(c)
 		},
 	}
 	f.registerServe(cmd)

@@ -74,3 +74,14 @@ func TestInputEndsWithContext(t *testing.T) {
 		t.Errorf("code %d, %s", code, errOut.String())
 	}
 }
+
+// command runs the program in this process, expects an exit code, and returns what it printed.
+func command(t testing.TB, stdin string, want int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	code := run(t.Context(), args, strings.NewReader(stdin), &out, &errOut)
+	if code != want {
+		t.Errorf("madang %s: exit code %d, want %d; stderr: %s", strings.Join(args, " "), code, want, errOut.String())
+	}
+	return out.String(), errOut.String()
+}

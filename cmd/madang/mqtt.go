@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/eclipse/paho.golang/packets"
@@ -76,18 +77,19 @@ func (f *mqttFlags) target() (u *url.URL, user, password string, err error) {
 	return u, user, password, nil
 }
 
-func (f *mqttFlags) tlsConfig() (*tls.Config, error) {
+// trust is how a client checks whom it talks to over TLS: by the certificates in a file (PEM), or the system's.
+func trust(caFile string) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if f.caFile == "" {
+	if caFile == "" {
 		return c, nil
 	}
-	pem, err := os.ReadFile(f.caFile)
+	pem, err := os.ReadFile(caFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--cafile: %w", err)
 	}
 	c.RootCAs = x509.NewCertPool()
 	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", f.caFile)
+		return nil, fmt.Errorf("--cafile: %s holds no certificate in PEM form", caFile)
 	}
 	return c, nil
 }
@@ -96,7 +98,7 @@ func (f *mqttFlags) tlsConfig() (*tls.Config, error) {
 func (f *mqttFlags) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conf, err := f.tlsConfig()
+	conf, err := trust(f.caFile)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +135,7 @@ func (f *mqttFlags) connect(ctx context.Context, keep uint32, received func(*pah
 	}
 	conn, err := f.dial(ctx, u)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", u.Host, err)
+		return nil, unreached(u.Host, err)
 	}
 	l := new(link)
 	l.ctx, l.end = context.WithCancelCause(ctx)
@@ -165,15 +167,25 @@ func (f *mqttFlags) connect(ctx context.Context, keep uint32, received func(*pah
 		return l, nil
 	}
 	l.end(err)
-	switch {
-	case ack != nil && ack.ReasonCode >= 0x80:
+	if ack != nil && ack.ReasonCode >= 0x80 {
 		text := ""
 		if ack.Properties != nil {
 			text = ack.Properties.ReasonString
 		}
 		return nil, fmt.Errorf("login refused: %s", reason(ack.ReasonCode, text))
 	}
-	return nil, fmt.Errorf("connect to %s: %w", u.Host, err)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return nil, fmt.Errorf("connect to %s: %w; is it a port for MQTT over what the URL says?", u.Host, err)
+}
+
+// unreached puts what to look at behind an error of a connection that was not made.
+func unreached(host string, err error) error {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("connect to %s: %w; is a broker running there?", host, err)
+	}
+	return fmt.Errorf("connect to %s: %w", host, err)
 }
 
 // close says goodbye and waits until the connection is gone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -13,10 +14,13 @@ import (
 )
 
 // notifier tells systemd how the node is: READY as soon as the ports are open, since a node without a quorum is no reason
-// to kill it; then a line of status, and the watchdog's heartbeat while the node's log is sound.
+// to kill it; then a line of status, and the watchdog's heartbeat while the node's log is sound. It keeps its socket: a
+// node whose descriptors are all taken by clients would miss the heartbeat, and be killed for it, if it had to open one.
+// It is used by one goroutine.
 type notifier struct {
 	log   *slog.Logger
 	every time.Duration // 0 = no watchdog
+	conn  *net.UnixConn // nil without systemd, or after a failure
 }
 
 const statusEvery = 10 * time.Second
@@ -29,9 +33,36 @@ func newNotifier(log *slog.Logger) *notifier {
 	return n
 }
 
+// tell sends lines to systemd. A socket that fails is opened anew, once; it does so after systemd was replaced.
 func (n *notifier) tell(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	to := os.Getenv("NOTIFY_SOCKET")
+	if to == "" {
+		return
+	}
+	err := n.write(state)
+	if err != nil {
+		n.close()
+		if n.conn, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Name: to, Net: "unixgram"}); err == nil {
+			err = n.write(state)
+		}
+	}
+	if err != nil {
 		n.log.Warn("systemd is not told", "state", state, "err", err)
+	}
+}
+
+func (n *notifier) write(state string) error {
+	if n.conn == nil {
+		return net.ErrClosed
+	}
+	_, err := n.conn.Write([]byte(state))
+	return err
+}
+
+func (n *notifier) close() {
+	if n.conn != nil {
+		n.conn.Close()
+		n.conn = nil
 	}
 }
 
@@ -75,4 +106,8 @@ func (n *notifier) status(a *app.App) {
 	n.tell(fmt.Sprintf("STATUS=%s, leader %q, %d connections, applied %d", st.Role, st.Leader, a.Broker().Connections(), st.Applied))
 }
 
-func (n *notifier) stopping() { n.tell(daemon.SdNotifyStopping) }
+// stopping is the last that is told.
+func (n *notifier) stopping() {
+	n.tell(daemon.SdNotifyStopping)
+	n.close()
+}

@@ -55,7 +55,7 @@ func newPubCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&topic, "topic", "t", "", "`topic`")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "`message` to send")
 	cmd.Flags().BoolVarP(&lines, "stdin-line", "l", false, "send each line of stdin as a message")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print the seq of each message")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print the seq of each message (QoS 1)")
 	cmd.Flags().StringVar(&cid, "cid", "", "`id` of the message: sent twice with the same, it is there once")
 	return cmd
 }

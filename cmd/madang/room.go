@@ -21,8 +21,8 @@ func newRoomCommand() *cobra.Command {
 	add(newRoomCreate(&c))
 	add(&cobra.Command{
 		Use:   "set ROOM KEY=VALUE...",
-		Short: "Change properties of a room, such as name=Lobby guest=none slow_mode=5",
-		Long: "Change properties of a room, such as name=Lobby guest=none slow_mode=5.\n" +
+		Short: "Change properties of a room, such as name=Lobby kind=private guest=none",
+		Long: "Change properties of a room, such as name=Lobby kind=private guest=none.\n" +
 			"A value that is a number, true, false, null or anything else in JSON is sent as that, other text as text.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {

@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -43,26 +41,29 @@ func newServeCommand() *cobra.Command {
 
 // serve runs a node until ctx ends or it cannot go on.
 func serve(ctx context.Context, f *configFlags, c *config.Config, stdout, stderr io.Writer) error {
-	log := newLogger(c, stderr)
-	if err := writePidFile(c.Node.PidFile); err != nil {
+	level := new(slog.LevelVar)
+	setLevel(level, c)
+	log := newLogger(c, level, stderr)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // before anybody can read whom to send it to
+	defer signal.Stop(hup)
+	pid, err := writePidFile(c.Node.PidFile)
+	if err != nil {
 		return err
 	}
-	defer removePidFile(c.Node.PidFile)
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-
+	defer pid.remove()
 	a, err := app.New(c, app.Options{Logger: log, Version: buildInfo().version})
 	if err != nil {
+		pid.giveBack()
 		return err
 	}
 	a.Start()
 	for _, w := range c.Warnings() {
-		log.Warn(w)
+		log.Warn("about the configuration", "warning", w)
 	}
 	banner(stdout, c, a)
 	n := newNotifier(log)
-	err = n.run(ctx, a, func() { reload(f, c, a, log) }, hup)
+	err = n.run(ctx, a, func() { reload(f, c, a, level, log) }, hup)
 	n.stopping()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
@@ -70,7 +71,7 @@ func serve(ctx context.Context, f *configFlags, c *config.Config, stdout, stderr
 }
 
 // reload reads the configuration again and takes over what may change while running; a bad one changes nothing.
-func reload(f *configFlags, running *config.Config, a *app.App, log *slog.Logger) {
+func reload(f *configFlags, running *config.Config, a *app.App, level *slog.LevelVar, log *slog.Logger) {
 	c, err := f.loadValid()
 	if err != nil {
 		log.Error("the configuration is not taken over; the old one stays", "err", err)
@@ -83,6 +84,7 @@ func reload(f *configFlags, running *config.Config, a *app.App, log *slog.Logger
 		}
 		log.Warn("changed keys that take effect with the next start", "keys", strings.Join(names, " "))
 	}
+	setLevel(level, c)
 	if err := a.Reload(); err != nil {
 		log.Error("not everything was taken over; what failed stays as it was", "err", err)
 		return
@@ -90,36 +92,19 @@ func reload(f *configFlags, running *config.Config, a *app.App, log *slog.Logger
 	log.Info("configuration taken over")
 }
 
-func newLogger(c *config.Config, w io.Writer) *slog.Logger {
-	var level slog.Level
+// setLevel makes log.level the least level that is logged.
+func setLevel(level *slog.LevelVar, c *config.Config) {
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
-		level = slog.LevelInfo
+		level.Set(slog.LevelInfo) // cannot be: the configuration has been checked
 	}
+}
+
+func newLogger(c *config.Config, level slog.Leveler, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
-}
-
-// writePidFile writes the process id before anything else; a stale file is replaced.
-func writePidFile(path string) error {
-	if path == "" {
-		return nil
-	}
-	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil { //nolint:gosec // read by scripts of others
-		return fmt.Errorf("write the pid file: %w; choose another place with --pid-file", err)
-	}
-	return nil
-}
-
-func removePidFile(path string) {
-	if path == "" {
-		return
-	}
-	if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == strconv.Itoa(os.Getpid()) {
-		_ = os.Remove(path) // a pid file that stays is replaced by the next start
-	}
 }
 
 // serveHelp is the text of `madang serve --help`, the keys of the configuration included.
