@@ -13,12 +13,14 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/quota"
 )
 
 // Paths of the API.
 const (
 	Base        = "/api/v1"
 	OpenAPIPath = "/api/openapi.json"
+	DocsPath    = "/api/docs" // the same for people
 )
 
 // Readiness says when a node can answer.
@@ -32,27 +34,37 @@ type Config struct {
 	Calls       *calls.Calls
 	Ready       Readiness
 	Address     func(*http.Request) netip.Addr // where a request comes from, for the login back-off; its RemoteAddr
+	Quotas      *quota.Quotas                  // what a user, or a guest's address, may send, by MQTT and HTTP together; no limits
 	AllowOrigin func(origin, host string) bool // whether pages of that origin may call; none but the node's own
+	Barrier     func(context.Context) error    // waits until this node has all that was acknowledged; nil: it always has
+	Discard     int64                          // bytes of a refused body that are read and thrown away; 16 MiB
 	Version     string                         // in the OpenAPI document; "dev"
 	ReadyWait   time.Duration                  // for a node that is starting; 5 s
 	Timeout     time.Duration                  // of a request; the calls' AckWait and 5 s
 	Logger      *slog.Logger                   // nothing is logged
 }
 
-const defaultReadyWait = 5 * time.Second
+const (
+	defaultReadyWait = 5 * time.Second
+	defaultDiscard   = 16 << 20
+)
 
 // API serves everything below /api. It is safe for concurrent use and holds nothing that must be closed.
 type API struct {
 	cfg     Config
 	log     *slog.Logger
 	mux     *http.ServeMux
+	budgets *budgets
+	doc     *huma.OpenAPI
 	openAPI []byte
+	page    []byte // the same for people
 }
 
 // New returns the handler of /api.
 func New(cfg Config) (*API, error) {
 	setDefault(&cfg.Version, "dev")
 	setDefault(&cfg.ReadyWait, defaultReadyWait)
+	setDefault(&cfg.Discard, defaultDiscard)
 	setDefault(&cfg.Timeout, cfg.Calls.AckWait()+5*time.Second)
 	if cfg.Address == nil {
 		cfg.Address = remoteAddr
@@ -63,7 +75,7 @@ func New(cfg Config) (*API, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{cfg: cfg, log: cfg.Logger.With("component", "api"), mux: http.NewServeMux()}
+	a := &API{cfg: cfg, log: cfg.Logger.With("component", "api"), mux: http.NewServeMux(), budgets: newBudgets()}
 	h := humago.NewWithPrefix(a.mux, Base, humaConfig(cfg.Version))
 	h.UseMiddleware(a.identify)
 	registerHealth(h)
@@ -71,10 +83,15 @@ func New(cfg Config) (*API, error) {
 	a.registerRooms(h)
 	a.registerMessages(h)
 	var err error
-	if a.openAPI, err = json.Marshal(finish(h.OpenAPI())); err != nil {
+	a.doc = finish(h.OpenAPI())
+	if a.openAPI, err = json.Marshal(a.doc); err != nil {
 		return nil, fmt.Errorf("OpenAPI document: %w", err)
 	}
+	if a.page, err = describe(a.doc); err != nil {
+		return nil, fmt.Errorf("page of the OpenAPI document: %w", err)
+	}
 	a.mux.HandleFunc("GET "+OpenAPIPath, a.serveOpenAPI)
+	a.mux.HandleFunc("GET "+DocsPath, a.serveDocs)
 	return a, nil
 }
 
@@ -95,10 +112,8 @@ func humaConfig(version string) huma.Config {
 // finish removes what huma documents of its own accord and this API never answers.
 func finish(doc *huma.OpenAPI) *huma.OpenAPI {
 	for _, p := range doc.Paths {
-		for _, op := range []*huma.Operation{p.Get, p.Post, p.Patch, p.Delete} {
-			if op != nil {
-				delete(op.Responses, "422") // bad_payload is 400
-			}
+		for _, op := range operations(p) {
+			delete(op.Responses, "422") // bad_payload is 400
 		}
 	}
 	return doc

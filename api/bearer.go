@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/quota"
 )
 
 // bearer is the name of the security scheme. An operation without it asks nobody who they are.
@@ -36,10 +38,43 @@ func (a *API) identify(ctx huma.Context, next func(huma.Context)) {
 		writeProblem(w, calls.ProblemFrom(err))
 		return
 	}
-	next(huma.WithValue(ctx, identityKey{}, id))
+	next(huma.WithValue(ctx, identityKey{}, &who{id, a.cfg.Address(r)}))
+}
+
+// who is calling, and from where.
+type who struct {
+	auth.Identity
+	addr netip.Addr
+}
+
+// spend takes a message of that many bytes from the caller's quota, which connections by MQTT use too.
+func (a *API) spend(ctx context.Context, bytes int) error {
+	w, _ := ctx.Value(identityKey{}).(*who)
+	if w == nil {
+		return nil
+	}
+	q := a.cfg.Quotas.Of(quota.Holder(w.Identity, w.addr))
+	defer q.Done()
+	if wait := q.Take(bytes); wait > 0 {
+		return problem.New(problem.RateLimited, "").After(wait)
+	}
+	return nil
+}
+
+// spendOne makes an operation that writes cost a message, as the same call by MQTT does.
+func (a *API) spendOne(ctx huma.Context, next func(huma.Context)) {
+	if err := a.spend(ctx.Context(), 0); err != nil {
+		_, w := humago.Unwrap(ctx)
+		writeProblem(w, calls.ProblemFrom(err))
+		return
+	}
+	next(ctx)
 }
 
 func (a *API) caller(r *http.Request) (auth.Identity, error) {
+	if r.Header.Get("Madang-As") != "" { // it must not look as if it had an effect
+		return auth.Identity{}, problem.New(problem.Unsupported, "Service keys, and with them Madang-As, are not offered yet.")
+	}
 	headers := r.Header.Values("Authorization")
 	if len(headers) == 0 {
 		return a.cfg.Calls.Identify(r.Context(), "")
@@ -54,6 +89,8 @@ func (a *API) caller(r *http.Request) (auth.Identity, error) {
 
 // identityOf is who calls. identify has put it there for every operation marked with byToken.
 func identityOf(ctx context.Context) auth.Identity {
-	id, _ := ctx.Value(identityKey{}).(auth.Identity)
-	return id
+	if w, ok := ctx.Value(identityKey{}).(*who); ok {
+		return w.Identity
+	}
+	return auth.Identity{}
 }

@@ -3,8 +3,10 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"reflect"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -28,7 +30,12 @@ var jsonFormat = huma.Format{
 		_, _ = w.Write(b.Bytes())
 		return nil
 	},
-	Unmarshal: json.Unmarshal,
+	Unmarshal: func(b []byte, v any) error {
+		if !utf8.Valid(b) { // encoding/json would put other characters in the place of what is none
+			return errors.New("JSON is UTF-8")
+		}
+		return json.Unmarshal(b, v)
+	},
 }
 
 // optional is a query parameter that may be absent, which is not the same as 0.

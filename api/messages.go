@@ -32,6 +32,8 @@ type historyRequest struct {
 	Around optional[uint64] `query:"around" doc:"the entry with this seq and those on both sides"`
 	Limit  int              `query:"limit" doc:"entries per page, 50 when not given, at most 1000" minimum:"0"`
 	View   string           `query:"view" doc:"chat: messages only; log: entries as delivered" enum:"chat,log"`
+
+	Consistency string `query:"consistency" enum:"strong" doc:"strong: with everything that was acknowledged before, on any node"`
 }
 
 func (a *API) registerMessages(h huma.API) {
@@ -45,8 +47,11 @@ func (a *API) registerMessages(h huma.API) {
 		Security: byToken, DefaultStatus: http.StatusCreated, BodyReadTimeout: messageReadTimeout,
 		MaxBodyBytes: int64(c.MaxMessage()) + bodySlack,
 		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict,
-			http.StatusRequestEntityTooLarge),
+			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType),
 	}, func(ctx context.Context, in *postRequest) (*answer[calls.Posted], error) {
+		if err := a.spend(ctx, len(in.RawBody)); err != nil {
+			return nil, fail(err)
+		}
 		return answered(c.Post(ctx, identityOf(ctx), calls.PostInput{
 			Room: in.Room, ContentType: in.ContentType, Type: in.Type, CID: in.CID, IdempotencyKey: in.IdempotencyKey,
 			Body: in.RawBody,
@@ -65,6 +70,14 @@ func (a *API) registerMessages(h huma.API) {
 		Summary: "A page of a room's log", Security: byToken,
 		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
 	}, func(ctx context.Context, in *historyRequest) (*answer[calls.Page], error) {
+		if err := a.await(ctx, in.Consistency); err != nil {
+			return nil, fail(err)
+		}
+		done, err := a.budgets.read(ctx)
+		if err != nil {
+			return nil, fail(err)
+		}
+		defer done()
 		return answered(c.History(ctx, identityOf(ctx), calls.HistoryInput{
 			Room: in.Room, Before: in.Before.pointer(), After: in.After.pointer(), Around: in.Around.pointer(),
 			Limit: in.Limit, View: in.View,

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +19,7 @@ import (
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
+	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -60,8 +63,10 @@ type OpsConfig struct {
 	Node             Node
 	Digester         Digester
 	Metrics          prometheus.Gatherer
-	DefaultNamespace string // "chat"
-	Token            string // asked of every caller as a bearer token; "" = nobody is asked
+	DefaultNamespace string                 // "chat"
+	Token            string                 // asked of every caller as a bearer token; "" = nobody is asked
+	ClientCAs        *x509.CertPool         // who must have signed every caller's certificate; nil = nobody is asked
+	AllowHost        func(host string) bool // as of Front; nil = every name
 	Logger           *slog.Logger
 }
 
@@ -96,11 +101,18 @@ func (o *ops) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	if !o.admitted(r) {
-		writeProblem(w, problem.New(problem.Unauthenticated, "The header is: Authorization: Bearer TOKEN."))
+	if o.cfg.AllowHost != nil && !o.cfg.AllowHost(r.Host) {
+		writeProblem(w, otherHost(r.Host))
+		return
+	}
+	if p := o.admit(r); p != nil {
+		writeProblem(w, p)
 		return
 	}
 	handler, pattern := o.mux.Handler(r)
+	if !cleanPath(r.URL.EscapedPath()) { // the mux would send it elsewhere
+		handler, pattern = http.NotFoundHandler(), ""
+	}
 	if pattern == "" {
 		answer := &discard{header: http.Header{}}
 		handler.ServeHTTP(answer, r)
@@ -116,13 +128,40 @@ func (o *ops) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.mux.ServeHTTP(w, r)
 }
 
-func (o *ops) admitted(r *http.Request) bool {
+// admit says why a caller is not let in: what is asked of callers is asked of all of them.
+func (o *ops) admit(r *http.Request) *problem.Problem {
+	if o.cfg.ClientCAs != nil {
+		if err := verify(r.TLS, o.cfg.ClientCAs); err != nil {
+			o.cfg.Logger.Debug("client certificate refused", "remote", r.RemoteAddr, "err", err)
+			return problem.New(problem.Unauthenticated, "A client certificate is needed that one of the authorities in "+
+				"listeners.ops.client_ca_file has signed for clients.")
+		}
+	}
 	if o.cfg.Token == "" {
-		return true
+		return nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	return strings.EqualFold(scheme, "Bearer") &&
-		subtle.ConstantTimeCompare([]byte(strings.TrimSpace(token)), []byte(o.cfg.Token)) == 1
+	if strings.EqualFold(scheme, "Bearer") &&
+		subtle.ConstantTimeCompare([]byte(strings.TrimSpace(token)), []byte(o.cfg.Token)) == 1 {
+		return nil
+	}
+	return problem.New(problem.Unauthenticated, "The header is: Authorization: Bearer TOKEN.")
+}
+
+// verify checks the certificate a client showed.
+func verify(state *tls.ConnectionState, authorities *x509.CertPool) error {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return errors.New("none was shown")
+	}
+	between := x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: authorities, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		CurrentTime: clock.Now(),
+	})
+	return err
 }
 
 // writeChecks answers 200 when every check is met, else 503; with ?verbose, or on a failure, it says which are not.

@@ -2,7 +2,9 @@ package api
 
 import (
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,6 +69,15 @@ func init() {
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
 		return &problemDetails{ofHuma(status, msg, errs)}
 	}
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		p := &problemDetails{ofHuma(status, msg, errs)}
+		if ctx != nil { // huma forgets the headers of its own errors
+			for name, values := range p.GetHeaders() {
+				ctx.SetHeader(name, values[0])
+			}
+		}
+		return p
+	}
 }
 
 // maxFaults is how many faults of a request a problem names.
@@ -104,6 +115,9 @@ func ofHuma(status int, msg string, errs []error) *problem.Problem {
 	case http.StatusRequestTimeout:
 		return withStatus(problem.New(problem.BadPayload, "The body did not arrive in time."), status)
 	case http.StatusInternalServerError:
+		if slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, errBodies) }) {
+			return overloaded()
+		}
 		if strings.HasPrefix(msg, "cannot read request body") { // the client's connection, not a fault of ours
 			return problem.New(problem.BadPayload, "The body did not arrive whole.")
 		}
@@ -121,9 +135,7 @@ func withStatus(p *problem.Problem, status int) *problem.Problem {
 // writeProblem answers a request with p.
 func writeProblem(w http.ResponseWriter, p *problem.Problem) {
 	h := w.Header()
-	for k, v := range (&problemDetails{p}).GetHeaders() {
-		h[k] = v
-	}
+	maps.Copy(h, (&problemDetails{p}).GetHeaders())
 	h.Set("Content-Type", problem.ContentType)
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(append(p.AppendJSON(nil), '\n')) // a client that is gone needs no answer

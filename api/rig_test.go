@@ -101,6 +101,7 @@ func (r *rig) do(token, line, body string, headers ...string) *httptest.Response
 func (r *rig) serve(req *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r.ServeHTTP(w, req)
+	r.conforms(w, req)
 	return w
 }
 

@@ -13,6 +13,12 @@ type roomRequest struct {
 	Room string `path:"room" doc:"the room's id"`
 }
 
+// roomActionRequest is for what needs no body. An object with nothing in it is taken, as the params of an rpc are.
+type roomActionRequest struct {
+	Room string `path:"room" doc:"the room's id"`
+	Body *struct{}
+}
+
 type roomCreateRequest struct {
 	Body calls.RoomCreateInput
 }
@@ -30,17 +36,33 @@ type roomSettings struct {
 	Guest *string `json:"guest,omitempty" doc:"none, read or write"`
 }
 
+type roomGetRequest struct {
+	Room        string `path:"room" doc:"the room's id"`
+	Consistency string `query:"consistency" enum:"strong" doc:"strong: with everything that was acknowledged before, on any node"`
+}
+
 type roomsRequest struct {
 	Limit int    `query:"limit" doc:"rooms per page, 100 when not given" minimum:"0" maximum:"1000000"`
 	After string `query:"after" doc:"next of the page before"`
+
+	Consistency string `query:"consistency" enum:"strong" doc:"strong: with everything that was acknowledged before, on any node"`
+}
+
+// await waits before a read with consistency=strong until this node has all that was acknowledged anywhere.
+func (a *API) await(ctx context.Context, consistency string) error {
+	if consistency == "" || a.cfg.Barrier == nil {
+		return nil
+	}
+	return a.cfg.Barrier(ctx)
 }
 
 func (a *API) registerRooms(h huma.API) {
 	c := a.cfg.Calls
 	tags := []string{"rooms"}
+	writes := huma.Middlewares{a.spendOne}
 	huma.Register(h, huma.Operation{
 		OperationID: "room.create", Method: http.MethodPost, Path: "/rooms", Tags: tags,
-		Summary: "Make a room and become its owner", Security: byToken, DefaultStatus: http.StatusCreated,
+		Summary: "Make a room and become its owner", Security: byToken, Middlewares: writes, DefaultStatus: http.StatusCreated,
 		MaxBodyBytes: maxSmallBody, Errors: bodyErrors(http.StatusForbidden, http.StatusConflict),
 	}, func(ctx context.Context, in *roomCreateRequest) (*answer[calls.RoomInfo], error) {
 		return answered(c.RoomCreate(ctx, identityOf(ctx), in.Body))
@@ -49,17 +71,23 @@ func (a *API) registerRooms(h huma.API) {
 		OperationID: "rooms.list", Method: http.MethodGet, Path: "/rooms", Tags: tags,
 		Summary: "The rooms you are a member of", Security: byToken, Errors: errorsOf(),
 	}, func(ctx context.Context, in *roomsRequest) (*answer[calls.RoomsPage], error) {
+		if err := a.await(ctx, in.Consistency); err != nil {
+			return nil, fail(err)
+		}
 		return answered(c.RoomsList(ctx, identityOf(ctx), calls.RoomsListInput{Limit: in.Limit, After: in.After}))
 	})
 	huma.Register(h, huma.Operation{
 		OperationID: "room.get", Method: http.MethodGet, Path: "/rooms/{room}", Tags: tags,
 		Summary: "A room you may read", Security: byToken, Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
-	}, func(ctx context.Context, in *roomRequest) (*answer[calls.RoomInfo], error) {
+	}, func(ctx context.Context, in *roomGetRequest) (*answer[calls.RoomInfo], error) {
+		if err := a.await(ctx, in.Consistency); err != nil {
+			return nil, fail(err)
+		}
 		return answered(c.RoomGet(ctx, identityOf(ctx), calls.RoomInput{Room: in.Room}))
 	})
 	huma.Register(h, huma.Operation{
 		OperationID: "room.set", Method: http.MethodPatch, Path: "/rooms/{room}", Tags: tags,
-		Summary: "Change a room's settings, as an owner", Security: byToken, MaxBodyBytes: maxSmallBody,
+		Summary: "Change a room's settings, as an owner", Security: byToken, Middlewares: writes, MaxBodyBytes: maxSmallBody,
 		Errors: bodyErrors(http.StatusForbidden, http.StatusNotFound, http.StatusConflict),
 	}, func(ctx context.Context, in *roomSetRequest) (*answer[calls.RoomInfo], error) {
 		return answered(c.RoomSet(ctx, identityOf(ctx), calls.RoomSetInput{
@@ -68,23 +96,23 @@ func (a *API) registerRooms(h huma.API) {
 	})
 	huma.Register(h, huma.Operation{
 		OperationID: "room.delete", Method: http.MethodDelete, Path: "/rooms/{room}", Tags: tags,
-		Summary: "End a room, as an owner", Security: byToken,
+		Summary: "End a room, as an owner", Security: byToken, Middlewares: writes,
 		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
 	}, func(ctx context.Context, in *roomRequest) (*answer[calls.RoomDeleted], error) {
 		return answered(c.RoomDelete(ctx, identityOf(ctx), calls.RoomInput{Room: in.Room}))
 	})
 	huma.Register(h, huma.Operation{
 		OperationID: "room.join", Method: http.MethodPost, Path: "/rooms/{room}/join", Tags: tags,
-		Summary: "Become a member of a public room", Security: byToken,
-		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
-	}, func(ctx context.Context, in *roomRequest) (*answer[calls.Membership], error) {
+		Summary: "Become a member of a public room", Security: byToken, Middlewares: writes,
+		MaxBodyBytes: maxSmallBody, Errors: bodyErrors(http.StatusForbidden, http.StatusNotFound),
+	}, func(ctx context.Context, in *roomActionRequest) (*answer[calls.Membership], error) {
 		return answered(c.RoomJoin(ctx, identityOf(ctx), calls.RoomInput{Room: in.Room}))
 	})
 	huma.Register(h, huma.Operation{
 		OperationID: "room.leave", Method: http.MethodPost, Path: "/rooms/{room}/leave", Tags: tags,
-		Summary: "End your membership", Security: byToken,
-		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
-	}, func(ctx context.Context, in *roomRequest) (*answer[calls.Membership], error) {
+		Summary: "End your membership", Security: byToken, Middlewares: writes,
+		MaxBodyBytes: maxSmallBody, Errors: bodyErrors(http.StatusForbidden, http.StatusNotFound),
+	}, func(ctx context.Context, in *roomActionRequest) (*answer[calls.Membership], error) {
 		return answered(c.RoomLeave(ctx, identityOf(ctx), calls.RoomInput{Room: in.Room}))
 	})
 }

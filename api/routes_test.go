@@ -1,12 +1,15 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -49,6 +52,8 @@ func TestRoutesAnswer(t *testing.T) {
 		{"carol", "POST /rooms/pub/join", "{}", 200, `{"room":"pub","role":"member","seq":3}`},
 		{"guest~1", "POST /rooms/open/messages", "hi", 201, `{"seq":1,"ts":TS}`},
 
+		{"dave", "GET /rooms/pub/messages?consistency=strong&limit=1&before=2", "", 200, `{"messages":[` + hello + `],"head":3,"first":1,"more":false}`},
+		{"", "GET /rooms?consistency=strong", "", 200, `{"rooms":[],"more":false}`},
 		{"dave", "GET /rooms/pub/messages", "", 200, `{"messages":[` + hello + `,` + image + `],"head":3,"first":1,"more":false}`},
 		{"dave", "GET /rooms/pub/messages?view=log", "", 200, `{"messages":[` + hello + `,` + image + `,` + join + `],"head":3,"first":1,"more":false}`},
 		{"dave", "GET /rooms/pub/messages?limit=1", "", 200, `{"messages":[` + image + `],"head":3,"first":1,"more":true,"next":2}`},
@@ -62,6 +67,7 @@ func TestRoutesAnswer(t *testing.T) {
 
 		{"eve", "POST /rooms", `{"room":"new","kind":"public","name":"<New>"}`, 201, info},
 		{"eve", "GET /rooms/new", "", 200, info},
+		{"eve", "GET /rooms/new?consistency=strong", "", 200, info},
 		{"dave", "GET /rooms/new", "", 200, strings.Replace(info, `,"role":"owner"`, "", 1)},
 		{"", "GET /rooms/new", "", 200, strings.Replace(info, `"owner"`, `"guest"`, 1)},
 		{"eve", "GET /rooms", "", 200, `{"rooms":[{"room":"new","kind":"public","name":"<New>","role":"owner","head":0,"n":0}],"more":false}`},
@@ -117,6 +123,26 @@ func TestHead(t *testing.T) {
 	r := newRig(t).rooms()
 	if w := r.do("bob", "HEAD /rooms/pub", ""); w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("%d %v", w.Code, w.Header())
+	}
+}
+
+// consistency=strong waits for the node to have everything; other reads do not.
+func TestConsistency(t *testing.T) {
+	waited, err := 0, error(nil)
+	r := newRig(t, func(_ *calls.Config, c *Config) {
+		c.Barrier = func(context.Context) error { waited++; return err }
+	}).rooms()
+	paths := []string{"/rooms", "/rooms/pub", "/rooms/pub/messages"}
+	for i, path := range paths {
+		r.do("alice", "GET "+path, "")
+		if w := r.do("alice", "GET "+path+"?consistency=strong", ""); w.Code != 200 || waited != i+1 {
+			t.Errorf("%s: %d %s, waited %d times", path, w.Code, w.Body, waited)
+		}
+		r.refused(r.do("alice", "GET "+path+"?consistency=weak", ""), 400, problem.BadPayload, "query.consistency")
+	}
+	err = calls.Refused(calls.ErrNoQuorum)
+	for _, path := range paths {
+		r.refused(r.do("alice", "GET "+path+"?consistency=strong", ""), 503, problem.NoQuorum, "")
 	}
 }
 

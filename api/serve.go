@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"mime"
 	"net/http"
 	"net/url"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +17,13 @@ import (
 
 // ServeHTTP answers a request for anything below /api.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	out := &response{ResponseWriter: w}
+	out := &response{ResponseWriter: w, answers: &a.budgets.answers}
+	if r.Body != nil && r.Body != http.NoBody {
+		b := &body{ReadCloser: r.Body, of: &a.budgets.bodies, control: http.NewResponseController(w)}
+		defer b.finish(r, a.cfg.Discard)
+		r = r.WithContext(r.Context()) // a copy: net/http looks at the body of its own
+		r.Body = b
+	}
 	defer a.recover(out, r)
 	securityHeaders(out.Header())
 	if a.cors(out, r) {
@@ -26,7 +34,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeProblem(out, a.noRoute(out, r, handler))
 		return
 	}
-	if p := checkQuery(r.URL.RawQuery); p != nil {
+	p := checkQuery(r.URL.RawQuery)
+	if p == nil {
+		p = checkBody(r.Header)
+	}
+	if p != nil {
 		writeProblem(out, p)
 		return
 	}
@@ -37,6 +49,20 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.mux.ServeHTTP(out, r.WithContext(ctx))
+}
+
+// checkBody refuses bodies whose bytes are not what they seem: compressed ones, and text that is not UTF-8.
+func checkBody(h http.Header) *problem.Problem {
+	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return withStatus(problem.New(problem.Unsupported, "Bodies are taken as they are; send this one without Content-Encoding %.40s.", e),
+			http.StatusUnsupportedMediaType)
+	}
+	_, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	c := params["charset"]
+	if err == nil && c != "" && !slices.Contains([]string{"utf-8", "utf8", "us-ascii"}, strings.ToLower(c)) {
+		return withStatus(problem.New(problem.Unsupported, "Text is UTF-8 here, not %.40s.", c), http.StatusUnsupportedMediaType)
+	}
+	return nil
 }
 
 // checkQuery refuses a query that could be read in two ways: escapes that are none, a parameter without a value, and one
@@ -160,7 +186,8 @@ func (a *API) recover(w *response, r *http.Request) {
 // response remembers whether an answer was begun.
 type response struct {
 	http.ResponseWriter
-	wrote bool
+	answers *transfers
+	wrote   bool
 }
 
 func (w *response) WriteHeader(status int) {
@@ -170,6 +197,9 @@ func (w *response) WriteHeader(status int) {
 
 func (w *response) Write(b []byte) (int, error) {
 	w.wrote = true
+	if len(b) >= largeAnswer {
+		return w.answers.send(w.ResponseWriter, b)
+	}
 	return w.ResponseWriter.Write(b)
 }
 

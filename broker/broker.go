@@ -5,7 +5,9 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -194,6 +196,29 @@ func (b *Broker) Connections() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.clients)
+}
+
+// Recheck asks about everybody who is connected, after users or roles have changed: who may not be here any more is
+// disconnected, and what the others may read is looked at again. Stored sessions stay.
+func (b *Broker) Recheck() {
+	b.mu.Lock()
+	all := slices.Collect(maps.Keys(b.clients))
+	b.mu.Unlock()
+	for _, c := range all {
+		old := c.id.Load()
+		id, err := b.cfg.Auth.Recheck(*old)
+		if err != nil {
+			c.disconnect(reasonNotAuthorized)
+			continue
+		}
+		if c.id.CompareAndSwap(old, &id) { // else it was renewed meanwhile
+			c.w.post(func() {
+				for _, cur := range c.cursors {
+					c.w.setAccess(cur)
+				}
+			})
+		}
+	}
 }
 
 // Stop ends all connections: nothing more is read, what was read is answered as long as ctx lasts, v5 clients get

@@ -41,15 +41,14 @@ type client struct {
 	finished chan struct{} // closed when nothing of the connection is left
 	running  sync.WaitGroup
 
-	id          atomic.Pointer[auth.Identity]   // renewed by auth.renew
-	lastRead    atomic.Int64                    // coarse ms
-	held        atomic.Bool                     // the reader waits: silence is ours
-	taken       atomic.Bool                     // a newer connection owns the session
-	filterCount atomic.Int64                    // subscriptions held; moved by the worker
-	reason      atomic.Uint32                   // first reason code given for closing, plus 1
-	normal      atomic.Bool                     // the client said DISCONNECT: no will
-	leaving     atomic.Pointer[context.Context] // the node stops: what was read is answered while this lasts
-	expiry      atomic.Int64                    // session expiry (s) of a v5 DISCONNECT, -1 = as it was
+	id       atomic.Pointer[auth.Identity]   // renewed by auth.renew
+	lastRead atomic.Int64                    // coarse ms
+	held     atomic.Bool                     // the reader waits: silence is ours
+	taken    atomic.Bool                     // a newer connection owns the session
+	reason   atomic.Uint32                   // first reason code given for closing, plus 1
+	normal   atomic.Bool                     // the client said DISCONNECT: no will
+	leaving  atomic.Pointer[context.Context] // the node stops: what was read is answered while this lasts
+	expiry   atomic.Int64                    // session expiry (s) of a v5 DISCONNECT, -1 = as it was
 
 	acks    acks
 	replies *calls.Replies
@@ -61,6 +60,7 @@ type client struct {
 	ackIn  []uint16 // packet ids the client acknowledged
 
 	// Owned by the reader.
+	filters  *topic.Held // granted, counted against limits.filters_per_session
 	aliases  map[uint16]string
 	previous map[uint16]storage.Unfinished // what the connection before left and the client has not come back to
 	flooding int                           // publishes in a row that were above the quota
@@ -124,6 +124,17 @@ func (c *client) acked(id uint16) {
 	c.ackIn = append(c.ackIn, id)
 	c.ackMu.Unlock()
 	c.dirty()
+}
+
+// takeAcks takes note of what the client acknowledged. The worker calls it.
+func (c *client) takeAcks() {
+	c.ackMu.Lock()
+	ids := c.ackIn
+	c.ackIn = nil
+	c.ackMu.Unlock()
+	for _, id := range ids {
+		c.window.ack(id)
+	}
 }
 
 // disconnect ends the connection with a reason; v5 clients are told. Any goroutine, does not wait.

@@ -25,6 +25,8 @@ type Log interface {
 type Authenticator interface {
 	Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error)
 	VerifyToken(ctx context.Context, token string) (auth.Identity, error)
+	// Recheck returns an identity as it stands now, or why it has ended.
+	Recheck(id auth.Identity) (auth.Identity, error)
 }
 
 // Calls answers rpc methods; own are those of the connection itself. The result is the payload of the answer.

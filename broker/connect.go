@@ -17,6 +17,7 @@ import (
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/storage"
@@ -30,6 +31,7 @@ const (
 	reasonBadVersion     = 0x84
 	reasonBadClientID    = 0x85
 	reasonBadMethod      = 0x8c
+	reasonNotAuthorized  = 0x87
 	reasonBusy           = 0x88 // server unavailable
 	reasonShuttingDown   = 0x8b
 	reasonKeepAlive      = 0x8d
@@ -154,14 +156,6 @@ func (b *Broker) admit(addr netip.Addr) time.Duration {
 	return q.Take(0)
 }
 
-// holder names whose quota a connection uses: guests share that of their address.
-func holder(id auth.Identity, addr netip.Addr) string {
-	if id.Guest {
-		return addr.String()
-	}
-	return id.Namespace + "/" + id.User
-}
-
 // checkConnect holds what the codec decoded against the standard.
 func checkConnect(pk *packets.Packet) *refusal {
 	code := pk.ConnectValidate()
@@ -234,7 +228,7 @@ func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Ide
 			}
 		}
 	}
-	c.quota = b.cfg.Quotas.Of(holder(id, conn.RemoteAddr().Addr()))
+	c.quota = b.cfg.Quotas.Of(quota.Holder(id, conn.RemoteAddr().Addr()))
 	c.window = newWindow(window)
 	c.keepAlive = time.Duration(pk.Connect.Keepalive) * time.Second
 	if c.version == version5 && l.KeepAliveMax > 0 && (c.keepAlive == 0 || c.keepAlive > l.KeepAliveMax) {
@@ -270,6 +264,13 @@ func (b *Broker) open(c *client, pk *packets.Packet) error {
 	if refusedWill != nil {
 		c.notices = append(c.notices, problem.Event{Op: problem.OpWill, Topic: pk.Connect.WillTopic, Problem: refusedWill})
 	}
+	var held []string
+	if sess != nil {
+		for i := range sess.Filters {
+			held = append(held, sess.Filters[i].Filter)
+		}
+	}
+	c.filters = topic.NewHeld(b.cfg.Limits.SessionFilters, held...)
 	c.conn.SetOnWritable(c.dirty)
 	c.conn.Queue(b.connack(c, pk, present, expiry, refusedWill), false)
 	b.stats.connected.Add(1)
@@ -364,7 +365,8 @@ func (b *Broker) takeSession(c *client, pk *packets.Packet, expiry uint32) (pres
 	return r.Present, sess, nil
 }
 
-// proposeWait proposes a command of a CONNECT and waits for its result as long as a CONNECT may take.
+// proposeWait proposes a command and waits for its result as long as a CONNECT may take. Its error is what to tell the
+// client: a *problem.Problem when the log certainly did not take the command, else a *refusal.
 func (b *Broker) proposeWait(ctx context.Context, cmd storage.Command) (storage.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeWait)
 	defer cancel()
@@ -376,10 +378,15 @@ func (b *Broker) proposeWait(ctx context.Context, cmd storage.Command) (storage.
 	b.cfg.Log.Propose(cmd, func(r storage.Result, err error) { got <- answer{r, err} })
 	select {
 	case a := <-got:
-		return a.r, a.err
+		if a.err == nil {
+			return a.r, nil
+		}
+		if bad := calls.Refused(a.err); bad != nil {
+			return storage.Result{}, bad
+		}
 	case <-ctx.Done():
-		return storage.Result{}, &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the log does not answer; try again in a few seconds"}
 	}
+	return storage.Result{}, &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the log does not answer; try again in a few seconds"}
 }
 
 // connack tells a client what it got and every limit it must know.
@@ -397,7 +404,7 @@ func (b *Broker) connack(c *client, pk *packets.Packet, present bool, expiry uin
 		p.WildcardSubAvailableFlag, p.WildcardSubAvailable = true, 1
 		p.SubIDAvailableFlag, p.SubIDAvailable = true, 1
 		p.SharedSubAvailableFlag, p.SharedSubAvailable = true, 0
-		if c.device != pk.Connect.ClientIdentifier {
+		if pk.Connect.ClientIdentifier == "" { // MQTT 5, 3.2.2.3.7; mosquitto ends the connection over one it did not ask for
 			p.AssignedClientID = c.device
 		}
 		if k := uint16(c.keepAlive / time.Second); k != pk.Connect.Keepalive {

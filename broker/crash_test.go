@@ -2,8 +2,6 @@ package broker_test
 
 import (
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -11,20 +9,6 @@ import (
 	"github.com/madang-chat/madang/internal/testcluster"
 	"github.com/madang-chat/madang/storage"
 )
-
-// rounds is how often the power goes; make crash sets it.
-func rounds(t testing.TB) int {
-	t.Helper()
-	s := os.Getenv("MADANG_CRASH_ROUNDS")
-	if s == "" {
-		return 3
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatalf("MADANG_CRASH_ROUNDS: %v", err)
-	}
-	return n
-}
 
 // The power goes at random moments under load, and of what was not synced a random part is gone with it: nothing that
 // was acknowledged is missing, seq has no holes, each sender's order is kept, nothing is there twice, and readers with
@@ -36,7 +20,7 @@ func TestCrashPowerCut(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	crew := mqtttest.NewCrew("r")
 	crew.Enter(t, n.At())
-	all := rounds(t)
+	all := mqtttest.Rounds(t)
 	for range all {
 		crew.Talk(t, n.At(), 1+rng.IntN(2000), func() { n.PowerCut(rng) })
 	}

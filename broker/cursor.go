@@ -220,7 +220,6 @@ func (w *worker) addSub(c *client, s *sub) (existed bool) {
 		}
 	}
 	c.subs = append(c.subs, s)
-	c.filterCount.Store(int64(len(c.subs)))
 	if s.filter.JoinedRooms() {
 		k := userKey{c.sid.NS, c.sid.User}
 		if w.joiners[k] == nil {
@@ -300,7 +299,6 @@ func (w *worker) unsubscribe(c *client, pid uint16, names []string) {
 		}
 		c.subs = slices.Delete(slices.Clone(c.subs), at, at+1)
 	}
-	c.filterCount.Store(int64(len(c.subs)))
 	if !slices.ContainsFunc(c.subs, func(s *sub) bool { return s.filter.JoinedRooms() }) {
 		w.unjoin(c)
 	}

@@ -213,13 +213,7 @@ func (w *worker) fallBehind(cur *cursor) {
 // serve gives a client its answers, then lets its cursors catch up by turns.
 func (w *worker) serve(c *client) {
 	w.answer(c)
-	c.ackMu.Lock()
-	ids := c.ackIn
-	c.ackIn = nil
-	c.ackMu.Unlock()
-	for _, id := range ids {
-		c.window.ack(id)
-	}
+	c.takeAcks()
 	for progress := true; progress && len(c.behind) > 0; {
 		progress = false
 		for i := 0; i < len(c.behind); {

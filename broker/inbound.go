@@ -270,6 +270,14 @@ func (c *client) decide(a *ack, pk *packets.Packet) {
 
 // answered is the log's answer to a message; it runs on the log's goroutine and does not block.
 func (c *client) answered(a *ack, r storage.Result, err error) {
+	if err != nil {
+		// A message that is certainly not in the log is refused; of any other nobody can say more.
+		bad := calls.RefusedPublish(err, c.version == version5)
+		if bad != nil && a.kind != typeSubscribe && a.kind != typeUnsubscribe {
+			c.settle(a, storage.Result{}, bad)
+			return
+		}
+	}
 	if err != nil || r.Outcome == storage.Fenced {
 		c.acks.settle(a, func(a *ack) { a.fenced = true })
 		c.dirty()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/mochi-mqtt/server/v2/packets"
+
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
 )
@@ -100,6 +102,29 @@ func TestUnacknowledgedComesAgain(t *testing.T) {
 			}
 		}
 		quiet(t, c)
+	})
+}
+
+// What was acknowledged right before the end does not come again.
+func TestAcknowledgedAtTheEnd(t *testing.T) {
+	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
+		room := roomOf(t)
+		o := mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String(), Keep: true, Manual: true}
+		alice := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "alice", ClientID: "a-" + as.String()})
+		mqtttest.Dial(t, n.At(), o).Subscribe(msgs(room))
+		for round := range 20 {
+			c := mqtttest.Dial(t, n.At(), o)
+			alice.Say(room, "hello")
+			pk := c.Next()
+			if e := parse(t, pk); e.Seq != uint64(round)+1 {
+				t.Fatalf("round %d: entry %d", round, e.Seq)
+			}
+			end := []byte{packets.Puback << 4, 2, byte(pk.PacketID >> 8), byte(pk.PacketID), packets.Disconnect << 4, 0}
+			if err := c.Raw(end); err != nil {
+				t.Fatal(err)
+			}
+			c.Ended()
+		}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -178,6 +179,9 @@ func (c *client) replayCall(ctx context.Context, params json.RawMessage) (json.R
 	if c.stored {
 		cmd := &storage.Subscribe{Session: c.sid, Epoch: c.epoch, Places: []storage.RoomSeq{{Room: in.Room, Seq: from}}}
 		res, err := c.b.proposeWait(ctx, cmd)
+		if bad := (*problem.Problem)(nil); errors.As(err, &bad) {
+			return nil, bad
+		}
 		if err != nil {
 			return nil, problem.New(problem.OutcomeUnknown, "")
 		}

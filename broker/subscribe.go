@@ -110,9 +110,6 @@ func (c *client) grant(pk *packets.Packet, f *packets.Subscription, index int) (
 	if l.Filters > 0 && index >= l.Filters {
 		return nil, 0, problem.New(problem.Limit, "%d filters in one SUBSCRIBE are allowed.", l.Filters)
 	}
-	if l.SessionFilters > 0 && c.filterCount.Load() >= int64(l.SessionFilters) {
-		return nil, 0, problem.New(problem.Limit, "%d filters in one session are allowed; unsubscribe some.", l.SessionFilters)
-	}
 	if l.TopicLevels > 0 && strings.Count(f.Filter, "/") >= l.TopicLevels {
 		return nil, 0, problem.New(problem.Limit, "A filter has at most %d levels.", l.TopicLevels)
 	}
@@ -140,12 +137,13 @@ func (c *client) grant(pk *packets.Packet, f *packets.Subscription, index int) (
 		return nil, 0, problem.New(problem.Unsupported, "$all is not offered yet; join the rooms you want to see.")
 	}
 	s := &sub{filter: filter, qos: min(f.Qos, 1), noLocal: f.NoLocal, rap: f.RetainAsPublished}
-	room, named := filter.Room()
-	if !named {
-		return s, 0, nil
+	start := uint64(0)
+	if room, named := filter.Room(); named {
+		if start, bad = c.b.replayStart(storage.RoomKey{NS: ident.Namespace, Room: room}, filter.Replay); bad != nil {
+			return nil, 0, bad
+		}
 	}
-	start, bad := c.b.replayStart(storage.RoomKey{NS: ident.Namespace, Room: room}, filter.Replay)
-	return s, start, bad
+	return s, start, c.filters.Add(filter)
 }
 
 // replayStart returns the first entry a replay asks for, 0 when there is no replay.
@@ -182,6 +180,7 @@ func (c *client) unsubscribe(body []byte) error {
 	names := make([]string, len(pk.Filters))
 	for i := range pk.Filters {
 		names[i] = topic.Identity(pk.Filters[i].Filter)
+		c.filters.Remove(pk.Filters[i].Filter)
 	}
 	a := &ack{kind: typeUnsubscribe, pid: pk.PacketID, since: c.b.now()}
 	if !c.acks.push(a, 1<<16, 0) {

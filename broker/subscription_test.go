@@ -68,3 +68,36 @@ func TestNoLocal(t *testing.T) {
 		})
 	}
 }
+
+// limits.filters_per_session counts filters, not SUBSCRIBEs of them, whether they come in one packet or in many, and over
+// a reconnect.
+func TestFiltersPerSession(t *testing.T) {
+	n := testcluster.Start(t, testcluster.Options{Set: []string{"limits.filters_per_session=3"}})
+	for _, as := range mqtttest.Flavours {
+		t.Run(as.String(), func(t *testing.T) {
+			refused := byte(0x80)
+			if as.Version == mqtttest.V5 {
+				refused = 0x97
+			}
+			o := mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String(), Keep: true}
+			c := mqtttest.Dial(t, n.At(), o)
+			check := func(want []byte, filters ...string) {
+				t.Helper()
+				var all []mqtttest.Filter
+				for _, f := range filters {
+					all = append(all, mqtttest.Filter{Filter: f, Qos: 1})
+				}
+				if got := c.SubscribeAs(nil, all...).ReasonCodes; !slices.Equal(got, want) {
+					t.Errorf("%v: %#x, want %#x", filters, got, want)
+				}
+			}
+			check([]byte{1, 1, 1, refused}, msgs("a"), msgs("b"), msgs("c"), msgs("d"))
+			check([]byte{1, 1, refused}, msgs("a"), "$last/1/"+msgs("b"), msgs("d"))
+			c.Cut()
+			c = mqtttest.Dial(t, n.At(), o)
+			check([]byte{1, refused}, msgs("a"), msgs("d"))
+			c.Unsubscribe("$last/5/" + msgs("a"))
+			check([]byte{1, refused}, msgs("d"), msgs("a"))
+		})
+	}
+}

@@ -183,6 +183,7 @@ func (w *worker) adopt(c *client, sess *storage.Session) {
 func (w *worker) detach(c *client) (left leftover) {
 	w.call(func() {
 		if c.stored {
+			c.takeAcks() // the last of them may have come right before the end
 			left = w.leave(c)
 		}
 		for _, cur := range c.cursors {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/time/rate"
 )
 
 // Options of Open. The zero value of a field other than Dir takes the default named beside it.
@@ -19,6 +21,7 @@ type Options struct {
 	TailBytes int64            // memory of recent entries over all rooms; 64 MiB
 	Rooms     int              // rooms whose head and settings stay in memory; 100,000
 	CacheSize int64            // Pebble's block cache; 32 MiB
+	Files     int              // files open at once, beside a few; 1,000
 	Logger    *slog.Logger     // slog.Default
 	Fatal     func(line error) // called when Pebble cannot go on (its write-ahead log cannot be written); must not return
 }
@@ -138,9 +141,10 @@ func (s *Store) open(mustExist bool) error {
 		FS:                 s.opts.FS,
 		Cache:              s.cache,
 		MemTableSize:       memTableSize,
+		MaxOpenFiles:       s.opts.Files,
 		ErrorIfNotExists:   mustExist,
 		FormatMajorVersion: pebble.FormatTableFormatV6, // ratcheted one release after every node can read it
-		Logger:             pebbleLogger{s.log, s.opts.Fatal},
+		Logger:             pebbleLogger{s.log, s.opts.Fatal, &rate.Sometimes{First: 10, Interval: time.Second}},
 	}
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
@@ -314,8 +318,9 @@ func (s *Store) scan(prefix, start []byte, f func(k, v []byte) (more bool, err e
 
 // pebbleLogger passes on what Pebble finds worth a line; Fatalf means it cannot go on.
 type pebbleLogger struct {
-	log   *slog.Logger
-	fatal func(error)
+	log    *slog.Logger
+	fatal  func(error)
+	errors *rate.Sometimes // Pebble tries again at once, and says so each time
 }
 
 func (l pebbleLogger) Infof(format string, args ...any) {
@@ -323,7 +328,7 @@ func (l pebbleLogger) Infof(format string, args ...any) {
 }
 
 func (l pebbleLogger) Errorf(format string, args ...any) {
-	l.log.Error("pebble", "msg", fmt.Sprintf(format, args...))
+	l.errors.Do(func() { l.log.Error("pebble", "msg", fmt.Sprintf(format, args...)) })
 }
 
 func (l pebbleLogger) Fatalf(format string, args ...any) {

@@ -294,7 +294,7 @@ func TestCloseAfterFlush(t *testing.T) {
 			if !errors.As(err, &ce) || ce.Code != CloseGoingAway || ce.Text != "restart" {
 				t.Fatalf("close frame: %v", err)
 			}
-		} else if err != io.EOF {
+		} else if !errors.Is(err, io.EOF) {
 			t.Fatalf("end: %v", err)
 		}
 		_ = cl.Close()

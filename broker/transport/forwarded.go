@@ -3,6 +3,7 @@ package transport
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -19,8 +20,8 @@ func ClientAddr(r *http.Request, trusted []netip.Prefix) netip.AddrPort {
 		return client
 	}
 	lines := r.Header.Values("X-Forwarded-For")
-	for i := len(lines) - 1; i >= 0; i-- {
-		for line := lines[i]; line != ""; {
+	for _, line := range slices.Backward(lines) {
+		for line := line; line != ""; {
 			at := strings.LastIndexByte(line, ',')
 			hop, ok := parseHop(strings.TrimSpace(line[at+1:]))
 			if !ok {

@@ -265,7 +265,7 @@ func (s *server) dial(t testing.TB, header http.Header, before ...func(*net.TCPC
 	for _, fn := range before {
 		fn(tcp.(*net.TCPConn))
 	}
-	var conn net.Conn = tcp
+	conn := tcp
 	if s.pool != nil {
 		tc := tls.Client(tcp, &tls.Config{RootCAs: s.pool, ServerName: "127.0.0.1"})
 		if err := tc.Handshake(); err != nil {

@@ -4,15 +4,40 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // limiter counts connections, in all and per client address.
 type limiter struct {
-	all, per int // 0 = no limit
+	all, per int    // 0 = no limit
+	total    *Total // nil = no limit
 
 	mu    sync.Mutex
 	n     int
 	addrs map[netip.Addr]int // only filled with a limit per address
+}
+
+// Total bounds the connections of several listeners together. Any number of goroutines may use it; nil bounds nothing.
+type Total struct {
+	limit int64
+	n     atomic.Int64
+}
+
+// NewTotal makes a bound of that many connections.
+func NewTotal(limit int) *Total { return &Total{limit: int64(limit)} }
+
+func (t *Total) take() error {
+	if t != nil && t.n.Add(1) > t.limit {
+		t.n.Add(-1)
+		return fmt.Errorf("%w: limit %d of the node", ErrTooManyConnections, t.limit)
+	}
+	return nil
+}
+
+func (t *Total) give() {
+	if t != nil {
+		t.n.Add(-1)
+	}
 }
 
 func newLimiter(all, per int) *limiter {
@@ -43,6 +68,11 @@ func (l *limiter) take(key netip.Addr) error {
 		if l.addrs[key] >= l.per {
 			return fmt.Errorf("%w from %v: limit %d per address", ErrTooManyConnections, key, l.per)
 		}
+	}
+	if err := l.total.take(); err != nil {
+		return err
+	}
+	if l.per > 0 && key.IsValid() {
 		l.addrs[key]++
 	}
 	l.n++
@@ -53,6 +83,7 @@ func (l *limiter) give(key netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.n--
+	l.total.give()
 	if l.per > 0 && key.IsValid() {
 		if l.addrs[key]--; l.addrs[key] == 0 {
 			delete(l.addrs, key)

@@ -30,6 +30,7 @@ type ListenerConfig struct {
 	ProxyTimeout     time.Duration  // for the PROXY header; default 5 s
 	HandshakeTimeout time.Duration  // for TLS; default 10 s
 	MaxConnections   int            // 0 = no limit
+	Total            *Total         // bounds this and other listeners together; nil = nothing does
 	PerAddress       int            // connections per client address (IPv6: per /64); 0 = no limit
 	QueueLimit       int            // hard limit of an outgoing queue in bytes; default DefaultQueueLimit
 	SendBuffer       int            // SO_SNDBUF of the connections; 0 = the kernel's choice
@@ -84,6 +85,7 @@ func Listen(cfg ListenerConfig, log *slog.Logger) (*Listener, error) {
 		done:      make(chan struct{}),
 		preparing: make(map[*socket]struct{}),
 	}
+	l.limit.total = cfg.Total
 	if cfg.ProxyProtocol && len(cfg.TrustedProxies) == 0 {
 		return nil, fmt.Errorf("listeners.%s.proxy_protocol is on but listeners.%[1]s.trusted_proxies is empty: "+
 			"list the addresses of the proxies", cfg.Name)

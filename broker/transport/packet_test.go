@@ -50,8 +50,7 @@ func TestPacketReader(t *testing.T) {
 				var got []int
 				for {
 					_, body, err := pr.Next(tc.limit)
-					var large *TooLargeError
-					if errors.As(err, &large) {
+					if large, ok := errors.AsType[*TooLargeError](err); ok {
 						if !errors.Is(err, ErrTooLarge) || large.First != 0x30 || large.Limit != tc.limit {
 							t.Fatalf("%+v", large)
 						}
@@ -135,7 +134,7 @@ func TestOwn(t *testing.T) {
 				}
 				kept = append(kept, pr.Own())
 			}
-			if _, _, err := pr.Next(1 << 20); err != io.EOF {
+			if _, _, err := pr.Next(1 << 20); !errors.Is(err, io.EOF) {
 				t.Fatal(err)
 			}
 			for i, n := range []int{100, 200_000, 100} {
@@ -154,7 +153,7 @@ var errStuck = errors.New("stuck")
 
 func (s stuck) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = errStuck
 	}
 	return n, err
@@ -213,7 +212,7 @@ func FuzzPacketReader(f *testing.F) {
 			}
 			switch {
 			case at == len(in):
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					t.Fatalf("at the end: %v", err)
 				}
 				return
@@ -223,7 +222,7 @@ func FuzzPacketReader(f *testing.F) {
 				}
 				return
 			case size == 0:
-				if err != io.ErrUnexpectedEOF {
+				if !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Fatalf("%v, want an unexpected end", err)
 				}
 				return
@@ -242,7 +241,7 @@ func FuzzPacketReader(f *testing.F) {
 					t.Fatalf("Peek %x %v, want %x", b, err, rest[:want])
 				}
 				if len(rest) < length {
-					if err := untilInTime(func() error { return pr.Discard(length) }); err != io.ErrUnexpectedEOF {
+					if err := untilInTime(func() error { return pr.Discard(length) }); !errors.Is(err, io.ErrUnexpectedEOF) {
 						t.Fatal(err)
 					}
 					return
@@ -251,7 +250,7 @@ func FuzzPacketReader(f *testing.F) {
 				continue
 			}
 			if len(rest) < length {
-				if err != io.ErrUnexpectedEOF {
+				if !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Fatalf("%v, want an unexpected end", err)
 				}
 				return

@@ -115,7 +115,7 @@ func TestCloseAfterFlushHalfClosed(t *testing.T) {
 	s := serve(t, "tcp", options{listener: ListenerConfig{QueueLimit: smallQueue, SendBuffer: 8 << 10}}, func(c *Conn) {
 		n := fill(t, c, publish(1000, 'x'))
 		_, err := c.Read(make([]byte, 1)) // the client's end
-		if n == 0 || err != io.EOF {
+		if n == 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("%d bytes queued, Read: %v", n, err)
 		}
 		c.CloseAfterFlush(10 * time.Second)

@@ -41,6 +41,9 @@ type WSConfig struct {
 	QueueLimit     int            // hard limit of the outgoing queue in bytes; default DefaultQueueLimit
 	MaxConnections int            // 0 = no limit
 	PerAddress     int            // connections per client address (IPv6: per /64); 0 = no limit
+
+	// Refuse answers a request that is no acceptable handshake; default http.Error.
+	Refuse func(w http.ResponseWriter, status int, why string)
 }
 
 // WebSocketStats are counters since the start, and Active.
@@ -90,6 +93,9 @@ func NewWebSocketHandler(cfg WSConfig, handle func(*Conn), log *slog.Logger) *We
 	if cfg.Handshake <= 0 {
 		cfg.Handshake = defaultHandshake
 	}
+	if cfg.Refuse == nil {
+		cfg.Refuse = func(w http.ResponseWriter, status int, why string) { http.Error(w, why, status) }
+	}
 	h := &WebSocketHandler{
 		cfg:     cfg,
 		origins: newOriginPolicy(cfg.Origins, cfg.LocalOrigins),
@@ -102,7 +108,7 @@ func NewWebSocketHandler(cfg WSConfig, handle func(*Conn), log *slog.Logger) *We
 			Subprotocols: []string{"mqtt", "mqttv3.1"},
 			CheckOrigin:  func(*http.Request) bool { return true }, // judged before
 			Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
-				http.Error(w, reason.Error(), status)
+				cfg.Refuse(w, status, reason.Error())
 			},
 		},
 	}
@@ -143,7 +149,7 @@ func (h *WebSocketHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.enter() {
 		h.refusedOther.Add(1)
 		w.Header().Set("Connection", "close")
-		http.Error(w, "the server is shutting down", http.StatusServiceUnavailable)
+		h.cfg.Refuse(w, http.StatusServiceUnavailable, "the server is shutting down")
 		return
 	}
 	defer h.running.Done()
@@ -159,14 +165,18 @@ func (h *WebSocketHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Connection", "Upgrade")
 		}
 		h.host.log.Debug("websocket refused", "listener", h.cfg.Name, "remote", addr, "status", status, "reason", reason)
-		http.Error(w, reason, status)
+		h.cfg.Refuse(w, status, reason)
 		return
 	}
-	release, err := h.limit.acquire(addr.Addr())
+	key := addr.Addr()
+	if contains(h.cfg.TrustedProxies, key) {
+		key = netip.Addr{} // a proxy that does not tell whose connection it is: these are many clients
+	}
+	release, err := h.limit.acquire(key)
 	if err != nil {
 		h.refusedOther.Add(1)
 		w.Header().Set("Retry-After", "10")
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		h.cfg.Refuse(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
 	up, err := h.upgrader.Upgrade(w, r, nil) // answers on failure

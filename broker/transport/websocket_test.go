@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -100,14 +101,14 @@ func TestWebSocketFragments(t *testing.T) {
 		t.Fatal(err)
 	}
 	closedWith(t, cl, CloseGoingAway, "") // the client's code comes back; pongs were read on the way
-	if err := <-ended; err != io.EOF {
+	if err := <-ended; !errors.Is(err, io.EOF) {
 		t.Fatalf("Read: %v, want EOF", err)
 	}
 	if len(pongs) == 0 || <-pongs != "between" {
 		t.Fatal("no pong with the ping's text")
 	}
 	// The server ends the TCP connection; it does not leave that to the client.
-	if _, err := cl.Conn.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := cl.Conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Fatalf("after the close frames: %v", err)
 	}
 }
@@ -300,6 +301,58 @@ func TestWebSocketForwardedLimit(t *testing.T) {
 				t.Fatalf("another address: %d, want %d", got, tc.second)
 			}
 		})
+	}
+}
+
+// A trusted proxy that does not tell whose connection it is carries many clients, which are not one address.
+func TestWebSocketProxyIsNoClient(t *testing.T) {
+	s := serve(t, "ws", options{ws: WSConfig{PerAddress: 1, TrustedProxies: loopback}}, nil)
+	for range 3 {
+		s.dial(t, nil)
+		s.conn(t)
+	}
+}
+
+// The owner words the refusals.
+func TestWebSocketRefuse(t *testing.T) {
+	s := serve(t, "ws", options{ws: WSConfig{
+		PerAddress: 1,
+		Refuse: func(w http.ResponseWriter, status int, why string) {
+			w.Header().Set("X-Why", why)
+			w.WriteHeader(status)
+		},
+	}}, nil)
+	s.dial(t, nil)
+	s.conn(t)
+	for name, tc := range map[string]struct {
+		header http.Header
+		status int
+		why    string
+	}{
+		"no handshake":   {nil, http.StatusUpgradeRequired, "MQTT over WebSocket"},
+		"origin":         {http.Header{"Origin": {"https://evil.example"}}, http.StatusForbidden, "evil.example"},
+		"no subprotocol": {http.Header{}, http.StatusBadRequest, "subprotocol"},
+		"limit":          {http.Header{"Sec-Websocket-Protocol": {"mqtt"}}, http.StatusServiceUnavailable, "limit 1 per address"},
+	} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+s.addr()+"/mqtt", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(req.Header, tc.header)
+		if tc.header != nil {
+			req.Header.Set("Connection", "Upgrade")
+			req.Header.Set("Upgrade", "websocket")
+			req.Header.Set("Sec-WebSocket-Version", "13")
+		}
+		tr := &http.Transport{DisableKeepAlives: true}
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != tc.status || !strings.Contains(resp.Header.Get("X-Why"), tc.why) {
+			t.Errorf("%s: %d %q", name, resp.StatusCode, resp.Header.Get("X-Why"))
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"testing"
@@ -15,20 +14,6 @@ import (
 
 	"github.com/madang-chat/madang/internal/mqtttest"
 )
-
-// rounds is how often the process is killed; make crash sets it.
-func rounds(t testing.TB) int {
-	t.Helper()
-	s := os.Getenv("MADANG_CRASH_ROUNDS")
-	if s == "" {
-		return 3
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatalf("MADANG_CRASH_ROUNDS: %v", err)
-	}
-	return n
-}
 
 // The process is killed at random moments under load, and now and then while it starts. Nothing that was acknowledged
 // is missing, seq has no holes, each sender's order is kept, nothing is there twice, readers with stored sessions miss
@@ -41,7 +26,7 @@ func TestCrashKilled(t *testing.T) {
 	n := startNode(t, args...)
 	crew := mqtttest.NewCrew("r")
 	crew.Enter(t, n.at())
-	all := rounds(t)
+	all := mqtttest.Rounds(t)
 	var recovery []time.Duration
 	for range all {
 		crew.Talk(t, n.at(), 1+rng.IntN(1500), n.kill)

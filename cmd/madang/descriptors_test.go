@@ -47,7 +47,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	raw := make([]byte, 32<<10)
 	_, _ = rand.Read(raw) // never fails (crypto/rand)
 	body := hex.EncodeToString(raw)
-	for i := range 100 {
+	for i := range 1000 {
 		first.Say("lobby", fmt.Sprint(i, body))
 		first.Next()
 	}
@@ -70,12 +70,30 @@ func TestOutOfDescriptors(t *testing.T) {
 		c.Close()
 	}
 	for _, f := range mqtttest.Flavours {
-		mqtttest.Dial(t, at, mqtttest.Options{Flavour: f, User: "bob", ClientID: f.String()}).Disconnect()
+		letIn(t, at, mqtttest.Options{Flavour: f, User: "bob", ClientID: f.String()}).Disconnect()
 	}
 	if err := first.Ping(); err != nil {
 		t.Errorf("the first connection: %v", err)
 	}
 	n.stop()
+}
+
+// letIn connects as soon as the node has seen that there is room.
+func letIn(t testing.TB, at mqtttest.Addresses, o mqtttest.Options) *mqtttest.Client {
+	t.Helper()
+	deadline, again := time.After(patience), time.NewTicker(10*time.Millisecond)
+	defer again.Stop()
+	for {
+		c, err := mqtttest.TryDial(t, at, o)
+		if err == nil {
+			return c
+		}
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("no way in after %v: %v", patience, err)
+		}
+	}
 }
 
 // cpuTime is how much processor time a process has used (proc_pid_stat(5)).

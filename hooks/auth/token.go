@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -145,10 +146,8 @@ func (c claims) hasAudience(want string) bool {
 	case string:
 		return aud == want
 	case []any:
-		for _, a := range aud {
-			if a == any(want) {
-				return true
-			}
+		if slices.Contains(aud, any(want)) {
+			return true
 		}
 	}
 	return false

@@ -199,8 +199,8 @@ func (f *UsersFile) Bytes() []byte {
 // file on disk is not the one that was loaded.
 func (f *UsersFile) Save() error {
 	path := f.path
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	mode := fs.FileMode(0o600)
 	old, err := os.Stat(path)

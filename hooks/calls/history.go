@@ -3,6 +3,7 @@ package calls
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"github.com/madang-chat/madang/hooks/auth"
@@ -21,7 +22,7 @@ const (
 const (
 	defaultHistory = 50
 	maxHistory     = 1000
-	pageBytes      = 4 << 20 // of entries, beyond the first
+	pageBytes      = 1 << 20 // of entries, beyond the first
 	examined       = 10_000  // entries read for one page, those left out included
 )
 
@@ -223,8 +224,8 @@ func (w *window) backward(to uint64, limit int) (got []*storage.Entry, next uint
 		if len(es) == 0 {
 			return got, 0, false, nil // trimmed meanwhile
 		}
-		for i := len(es) - 1; i >= 0; i-- {
-			e := es[i]
+		for _, e := range slices.Backward(es) {
+
 			if w.work--; w.work < 0 {
 				return got, e.Seq + 1, true, nil
 			}

@@ -24,6 +24,7 @@ func TestLogErrors(t *testing.T) {
 		ErrStorageFull:                   problem.StorageFull,
 		ErrTooLarge:                      problem.TooLarge,
 		ErrOverloaded:                    problem.RateLimited,
+		ErrStopping:                      problem.NoQuorum,
 		errors.New("lost"):               problem.OutcomeUnknown,
 	} {
 		r.log.Err = err
@@ -36,6 +37,35 @@ func TestLogErrors(t *testing.T) {
 		if p := ProblemFrom(got); p.Code != code || p.Status == 503 && p.RetryAfter == 0 {
 			t.Errorf("%v: %v", err, p)
 		}
+	}
+}
+
+// What a publish of each version is answered: nil is no answer at all, as for an outcome that is not known.
+func TestRefusedPublish(t *testing.T) {
+	for err, want := range map[error][2]problem.Code{
+		ErrTooLarge:                        {problem.TooLarge, problem.TooLarge},
+		fmt.Errorf("x: %w", ErrTooLarge):   {problem.TooLarge, problem.TooLarge},
+		ErrOverloaded:                      {problem.RateLimited, problem.RateLimited},
+		ErrStorageFull:                     {"", problem.StorageFull},
+		ErrNoQuorum:                        {},
+		ErrStopping:                        {},
+		errors.New("the log says nothing"): {},
+	} {
+		for i, v5 := range []bool{false, true} {
+			got := problem.Code("")
+			if p := RefusedPublish(err, v5); p != nil {
+				got = p.Code
+			}
+			if got != want[i] {
+				t.Errorf("%v, v5 %v: %q, want %q", err, v5, got, want[i])
+			}
+		}
+	}
+	if p := Refused(ErrOverloaded); p.Status != 503 || p.RetryAfter == 0 {
+		t.Errorf("%+v", p)
+	}
+	if p := Refused(ErrTooLarge); p.Status != 413 {
+		t.Errorf("%+v", p)
 	}
 }
 
@@ -138,7 +168,7 @@ func TestAuditedReads(t *testing.T) {
 }
 
 func TestProblemOf(t *testing.T) {
-	for o := storage.Done; o < 60; o++ {
+	for o := range storage.Outcome(60) {
 		p := ProblemOf(storage.Result{Outcome: o, Detail: `room "x" is so`})
 		if o == storage.Done {
 			if p != nil {

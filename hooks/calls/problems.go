@@ -2,6 +2,7 @@ package calls
 
 import (
 	"errors"
+	"net/http"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -22,6 +23,8 @@ var (
 	ErrTooLarge = errors.New("command is too large")
 	// ErrOverloaded means that too many commands wait already.
 	ErrOverloaded = errors.New("too many commands are waiting")
+	// ErrStopping means that this node takes no commands any more.
+	ErrStopping = errors.New("this node is stopping")
 )
 
 // Internal is the code of a fault of the broker.
@@ -49,19 +52,50 @@ func ProblemOf(r storage.Result) *problem.Problem {
 	return problem.New(code, "%s", sentence(r.Detail))
 }
 
-// logProblem is the refusal for an error of the log.
-func logProblem(err error) *problem.Problem {
+// Refused returns the refusal for an error with which a Log says that the command is not in it and never will be, nil
+// for any other error: then the outcome is not known.
+//
+// An overloaded node answers 503 and not 429: it is not this caller's doing, and a balancer may try another node.
+func Refused(err error) *problem.Problem {
 	switch {
 	case errors.Is(err, ErrNoQuorum):
 		return problem.New(problem.NoQuorum, "").After(retrySoon)
+	case errors.Is(err, ErrStopping):
+		return stopping()
 	case errors.Is(err, ErrStorageFull):
 		return problem.New(problem.StorageFull, "").After(retryFull)
 	case errors.Is(err, ErrTooLarge):
-		return problem.New(problem.TooLarge, "")
+		return problem.New(problem.TooLarge, "With what JSON adds to it this does not fit in an entry of the log; send less.")
 	case errors.Is(err, ErrOverloaded):
-		return problem.New(problem.RateLimited, "This node has too much to write at the moment.").After(retrySoon)
+		p := problem.New(problem.RateLimited, "This node has too much to write at the moment.").After(retrySoon)
+		p.Status = http.StatusServiceUnavailable
+		return p
+	}
+	return nil
+}
+
+// RefusedPublish is Refused for an MQTT publish, where no leader, a node that stops and, for v3.1.1, a full disk are no
+// refusals: a client that got one would not send the message again. nil means to answer nothing, as for an outcome that
+// is not known (design.md, "Outcome").
+func RefusedPublish(err error, v5 bool) *problem.Problem {
+	switch p := Refused(err); {
+	case p == nil, p.Code == problem.NoQuorum, p.Code == problem.StorageFull && !v5:
+		return nil
+	default:
+		return p
+	}
+}
+
+// logProblem is the problem for an error of the log.
+func logProblem(err error) *problem.Problem {
+	if p := Refused(err); p != nil {
+		return p
 	}
 	return outcomeUnknown()
+}
+
+func stopping() *problem.Problem {
+	return problem.New(problem.NoQuorum, "This node is stopping; ask another one.").After(retrySoon)
 }
 
 func outcomeUnknown() *problem.Problem {
@@ -83,7 +117,7 @@ func ProblemFrom(err error) *problem.Problem {
 // broken reports a fault of the store: logged here, told in general terms.
 func (c *Calls) broken(err error) error {
 	if errors.Is(err, storage.ErrClosed) {
-		return problem.New(problem.NoQuorum, "This node is stopping; ask another one.").After(retrySoon)
+		return stopping()
 	}
 	c.log.Error("the store cannot be read", "err", err)
 	return problem.New(Internal, "")

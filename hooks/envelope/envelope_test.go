@@ -8,7 +8,7 @@ import (
 func full() Message {
 	return Message{
 		Type: "text", CID: "c-\"1\"", Target: 1, ReplyTo: 2, Thread: 3, Mentions: []string{"alice", "bob"}, TTL: 60,
-		CollapseKey: "k", IfVer: u64(0), Meta: []byte(`{"a":1}`), Data: []byte(`{"text":"안녕"}`),
+		CollapseKey: "k", IfVer: new(uint64(0)), Meta: []byte(`{"a":1}`), Data: []byte(`{"text":"안녕"}`),
 	}
 }
 
@@ -42,7 +42,7 @@ func TestHash(t *testing.T) {
 		"no mentions":  func(m *Message) { m.Mentions = nil },
 		"collapse_key": func(m *Message) { m.CollapseKey = "" },
 		"if_ver":       func(m *Message) { m.IfVer = nil },
-		"if_ver 1":     func(m *Message) { m.IfVer = u64(1) },
+		"if_ver 1":     func(m *Message) { m.IfVer = new(uint64(1)) },
 		"meta":         func(m *Message) { m.Meta = nil },
 	} {
 		m := full()

@@ -3,11 +3,13 @@
 package quota
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/internal/clock"
 )
 
@@ -36,6 +38,14 @@ type Quotas struct {
 // New returns quotas with these limits.
 func New(l Limits) *Quotas {
 	return &Quotas{limits: l, holders: map[string]*Quota{}, sweep: kept}
+}
+
+// Holder names whose quota a connection or a request uses: guests share that of their address.
+func Holder(id auth.Identity, addr netip.Addr) string {
+	if id.Guest {
+		return addr.String()
+	}
+	return id.Namespace + "/" + id.User
 }
 
 // Quota is what one holder may send. A nil Quota has no limits.

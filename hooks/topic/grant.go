@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/madang-chat/madang/hooks/problem"
@@ -32,12 +33,7 @@ type form struct {
 
 func is(names ...string) func(string) bool {
 	return func(s string) bool {
-		for _, n := range names {
-			if s == n {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(names, s)
 	}
 }
 

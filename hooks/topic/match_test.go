@@ -21,7 +21,7 @@ func naiveMatch(filter, topic string) bool {
 		filter, below = rest, true
 	}
 	var parts []string
-	for _, l := range strings.Split(filter, "/") {
+	for l := range strings.SplitSeq(filter, "/") {
 		if l == "+" {
 			parts = append(parts, "[^/]*")
 		} else {

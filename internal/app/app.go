@@ -25,6 +25,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,13 +58,18 @@ type App struct {
 	log     *slog.Logger
 	version string
 
+	files  int              // the store may have open
+	places *transport.Total // for connections of clients
+
 	store   *storage.Store
 	node    *cluster.Node
 	auth    *auth.Chain
 	calls   *calls.Calls
 	broker  *broker.Broker
 	metrics *prometheus.Registry
+	quotas  *quota.Quotas // of users and guests' addresses, by MQTT and HTTP together
 	secret  atomic.Pointer[[]byte]
+	closing atomic.Bool // the log takes nothing any more
 
 	listeners map[string]*transport.Listener
 	web       *webServer
@@ -104,7 +110,7 @@ func New(cfg *config.Config, o Options) (app *App, err error) {
 			err = errors.Join(err, a.Stop(context.Background()))
 		}
 	}()
-	for _, step := range []func(*Options) error{a.openData, a.openRules, a.openPorts} {
+	for _, step := range []func(*Options) error{a.openFiles, a.openData, a.openRules, a.openPorts} {
 		if err := step(&o); err != nil {
 			return nil, err
 		}
@@ -117,7 +123,7 @@ func New(cfg *config.Config, o Options) (app *App, err error) {
 func (a *App) openData(o *Options) error {
 	dir := a.cfg.Node.DataDir
 	so := storage.Options{
-		Dir: filepath.Join(dir, "db"), FS: o.FS, TailBytes: a.cfg.Limits.TailBytes,
+		Dir: filepath.Join(dir, "db"), FS: o.FS, TailBytes: a.cfg.Limits.TailBytes, Files: a.files,
 		Logger: a.log.With("component", "storage"),
 		Fatal: func(line error) {
 			a.fail(line)
@@ -145,7 +151,7 @@ func (a *App) openData(o *Options) error {
 	a.onStop("store", func(context.Context) error { return store.Close() })
 
 	cc := cluster.DefaultConfig(filepath.Join(dir, "raft"), a.nodeName())
-	cc.Logger, cc.Disk = a.log.With("component", "cluster"), o.Disk
+	cc.Logger, cc.Disk = a.log, o.Disk
 	if n := a.cfg.Cluster.SnapshotThreshold; n > 0 {
 		cc.SnapshotThreshold = uint64(n)
 	}
@@ -155,13 +161,32 @@ func (a *App) openData(o *Options) error {
 	if n := a.cfg.Limits.PendingBytes; n > 0 {
 		cc.PendingBytes = n
 	}
+	cc.MaxEntryBytes = entryBytes(a.cfg.Limits.Message, cc.MaxEntryBytes)
 	node, err := cluster.Open(cc, store)
 	if err != nil {
 		return dataError(dir, err)
 	}
 	a.node = node
-	a.onStop("log", node.Close)
+	a.onStop("log", func(ctx context.Context) error {
+		a.closing.Store(true)
+		return node.Close(ctx)
+	})
 	return nil
+}
+
+// entryBytes is the largest entry of the log: usual, or enough for a message of the largest size. As JSON a message may
+// grow to twice its size and more; one that still does not fit is refused as too_large.
+func entryBytes(message int64, usual int) int {
+	const (
+		around = 64 << 10 // of a message: who, where, cid, mentions
+		most   = 16 << 20 // that package cluster takes
+	)
+	return min(max(int(2*message+around), usual), most)
+}
+
+// commands is the log as the rules know it.
+func (a *App) commands() commandLog {
+	return commandLog{broker.Commands{Node: a.node}, &a.closing}
 }
 
 func dataError(dir string, err error) error {
@@ -188,7 +213,7 @@ func (a *App) openRules(*Options) error {
 			HMACSecretFile: c.Auth.JWT.HMACSecretFile, PublicKeyFile: c.Auth.JWT.PublicKeyFile, JWKSURL: c.Auth.JWT.JWKSURL,
 			Issuer: c.Auth.JWT.Issuer, Audience: c.Auth.JWT.Audience,
 		},
-		Logger: a.log.With("component", "auth"),
+		Logger: a.log,
 	}, a.tokenSecret)
 	if err != nil {
 		return err
@@ -196,7 +221,10 @@ func (a *App) openRules(*Options) error {
 	a.auth = chain
 	a.onStop("auth", func(context.Context) error { chain.Close(); return nil })
 
-	log := broker.Commands{Node: a.node}
+	log := a.commands()
+	a.quotas = quota.New(quota.Limits{
+		Messages: c.Limits.MessagesPerSecond, Bytes: c.Limits.BytesPerSecond, Largest: c.Limits.Message,
+	})
 	kind, _ := storage.ParseRoomKind(c.Rooms.AutoCreate)
 	a.calls = calls.New(calls.Config{
 		Log: log, Store: a.store, Auth: chain, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
@@ -205,11 +233,8 @@ func (a *App) openRules(*Options) error {
 	})
 	a.broker = broker.New(broker.Config{
 		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Auth: chain, Calls: a.calls, Ready: a.ready,
-		Rules: &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls},
-		Quotas: quota.New(quota.Limits{
-			Messages: c.Limits.MessagesPerSecond, Bytes: c.Limits.BytesPerSecond, Largest: c.Limits.Message,
-		}),
-		Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
+		Rules:  &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls},
+		Quotas: a.quotas, Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
 		Limits: brokerLimits(c), Logger: a.log.With("component", "broker"),
 	})
 	return nil
@@ -259,7 +284,7 @@ func (a *App) Start() {
 	a.web.start(a)
 	a.ops.start(a)
 	duties := &broker.Duties{
-		Store: a.store, Log: broker.Commands{Node: a.node}, Leader: a.node, Logger: a.log.With("component", "duties"),
+		Store: a.store, Log: a.commands(), Leader: a.node, Logger: a.log.With("component", "duties"),
 		Retention: broker.Retention{
 			Age: a.cfg.Rooms.Retention.Age, Count: uint64(a.cfg.Rooms.Retention.Count), Bytes: uint64(a.cfg.Rooms.Retention.Bytes),
 		},
@@ -280,7 +305,7 @@ func (a *App) becomeReady() {
 	if a.cfg.Dev {
 		first = append(first, &storage.RoomCreate{Room: Lobby, Kind: storage.Public})
 	}
-	log := broker.Commands{Node: a.node}
+	log := a.commands()
 	wait := []<-chan struct{}{a.node.Ready()}
 	for _, cmd := range first {
 		done := make(chan struct{})
@@ -347,7 +372,9 @@ func (a *App) Reload() error {
 			errs = append(errs, s.listener.ReloadCertificate())
 		}
 	}
-	return errors.Join(append(errs, a.auth.Reload())...)
+	errs = append(errs, a.auth.Reload())
+	a.broker.Recheck()
+	return errors.Join(errs...)
 }
 
 // Stop takes the node down: no new connections, answers that are known go out, v5 clients are told, the log is closed
@@ -355,8 +382,8 @@ func (a *App) Reload() error {
 func (a *App) Stop(ctx context.Context) error {
 	a.stop.Do(func() {
 		var errs []error
-		for i := len(a.closers) - 1; i >= 0; i-- {
-			if c := a.closers[i]; c.f != nil {
+		for _, c := range slices.Backward(a.closers) {
+			if c.f != nil {
 				if err := c.f(ctx); err != nil {
 					errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
 				}

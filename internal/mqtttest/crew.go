@@ -3,6 +3,7 @@ package mqtttest
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,20 @@ type Crew struct {
 	acks    int
 	failure error
 	frozen  bool // what comes from now on may be lost with the broker, and is not believed
+}
+
+// Rounds is how often a crash test crashes: 3, or what make crash says in MADANG_CRASH_ROUNDS.
+func Rounds(t testing.TB) int {
+	t.Helper()
+	s := os.Getenv("MADANG_CRASH_ROUNDS")
+	if s == "" {
+		return 3
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("MADANG_CRASH_ROUNDS: %v", err)
+	}
+	return n
 }
 
 // crewWindow is how many messages a talker has in flight.
