@@ -81,7 +81,7 @@ func NewCrew(room string) *Crew {
 			})
 		}
 		c.readers = append(c.readers, &reader{
-			crew: c, o: Options{Flavour: f, User: fmt.Sprintf("reader-%v", f), ClientID: "phone", Keep: true},
+			crew: c, o: Options{Flavour: f, User: fmt.Sprintf("reader-%v", f), ClientID: "phone", Keep: true, Manual: true},
 		})
 	}
 	return c
@@ -317,7 +317,8 @@ func (r *reader) read(t testing.TB, at Addresses, most uint64) {
 			return
 		}
 		next = e.Seq + 1
-		if !r.crew.believe(func() { r.last = max(r.last, e.Seq) }) {
+		// Acknowledged is only what is believed: the broker never has to send it again.
+		if !r.crew.believe(func() { r.last = max(r.last, e.Seq) }) || client.Ack(pk.PacketID) != nil {
 			return
 		}
 	}
