@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
 )
@@ -23,6 +25,7 @@ func TestWritesPerMessage(t *testing.T) {
 			if testing.Short() {
 				tc.absent, tc.live = tc.absent/10, tc.live/10
 			}
+			descriptors(t, tc.live+1500)
 			n := testcluster.Start(t, testcluster.Options{})
 			const room, messages = "r", 50
 			stayAway(t, n, room, tc.absent)
@@ -45,6 +48,18 @@ func TestWritesPerMessage(t *testing.T) {
 				t.Errorf("%.2f keys per message", keys)
 			}
 		})
+	}
+}
+
+// descriptors skips a test for which this process may open too few files.
+func descriptors(t testing.TB, need int) {
+	t.Helper()
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Cur < uint64(need) {
+		t.Skipf("this process may open %d files, the test needs %d: raise ulimit -n", r.Cur, need)
 	}
 }
 
