@@ -2,18 +2,12 @@ package api_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/binary"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -26,6 +20,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/internal/certtest"
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
 )
@@ -305,68 +300,31 @@ func TestNodeLimitsAddressesBehindProxies(t *testing.T) {
 	}
 }
 
-// signed makes a key and a certificate signed by parent, or by itself, and writes both.
-func signed(t testing.TB, dir, name string, parent *tls.Certificate, use x509.ExtKeyUsage) *tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: parent == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{use},
-	}
-	from, by := tmpl, any(key)
-	if parent == nil {
-		tmpl.KeyUsage |= x509.KeyUsageCertSign
-		tmpl.ExtKeyUsage = nil
-	} else {
-		from, by = parent.Leaf, parent.PrivateKey
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, from, &key.PublicKey, by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
-	for ext, data := range map[string][]byte{".crt": certPEM, ".key": keyPEM} {
-		if err := os.WriteFile(filepath.Join(dir, name+ext), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &pair
-}
-
 // With listeners.ops.client_ca_file callers show a certificate, and one that was made for servers is none.
 func TestNodeAsksOperatorsForACertificate(t *testing.T) {
 	dir := t.TempDir()
-	ca := signed(t, dir, "ca", nil, 0)
-	signed(t, dir, "server", ca, x509.ExtKeyUsageServerAuth)
-	operator := signed(t, dir, "operator", ca, x509.ExtKeyUsageClientAuth)
-	server := signed(t, dir, "other", ca, x509.ExtKeyUsageServerAuth)
-	stranger := signed(t, dir, "stranger", signed(t, dir, "ca2", nil, 0), x509.ExtKeyUsageClientAuth)
-	file := func(name string) string { return filepath.Join(dir, name) }
+	ca := certtest.New(t)
+	cert, key := ca.Issue(t, filepath.Join(dir, "server.crt"), x509.ExtKeyUsageServerAuth)
+	shows := func(a *certtest.Authority, name string, use x509.ExtKeyUsage) *tls.Certificate {
+		certFile, keyFile := a.Issue(t, filepath.Join(dir, name+".crt"), use)
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &pair
+	}
+	operator := shows(ca, "operator", x509.ExtKeyUsageClientAuth)
+	server := shows(ca, "other", x509.ExtKeyUsageServerAuth)
+	stranger := shows(certtest.New(t), "stranger", x509.ExtKeyUsageClientAuth)
 	n := testcluster.Start(t, testcluster.Options{Set: []string{
-		"listeners.ops.cert_file=" + file("server.crt"), "listeners.ops.key_file=" + file("server.key"),
-		"listeners.ops.client_ca_file=" + file("ca.crt"),
+		"listeners.ops.cert_file=" + cert, "listeners.ops.key_file=" + key, "listeners.ops.client_ca_file=" + ca.File(t, dir),
 	}})
-	roots := x509.NewCertPool()
-	roots.AddCert(ca.Leaf)
 	for _, c := range []struct {
 		who  string
 		cert *tls.Certificate
 		want int
 	}{{"operator", operator, 200}, {"nobody", nil, 401}, {"a server", server, 401}, {"a stranger", stranger, 401}} {
-		cfg := &tls.Config{RootCAs: roots}
+		cfg := &tls.Config{RootCAs: ca.Pool}
 		if c.cert != nil { // shown whatever the server says it wants
 			cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.cert, nil }
 		}

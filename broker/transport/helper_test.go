@@ -3,16 +3,10 @@ package transport
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -25,6 +19,8 @@ import (
 
 	"github.com/gorilla/websocket"
 	"go.uber.org/goleak"
+
+	"github.com/madang-chat/madang/internal/certtest"
 )
 
 func TestMain(m *testing.M) {
@@ -73,44 +69,12 @@ func until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// selfSigned writes a certificate for 127.0.0.1 and returns its files and a pool that trusts it.
-func selfSigned(t testing.TB, dir, name string) (certFile, keyFile string, pool *x509.CertPool) {
+// certified writes a certificate for 127.0.0.1 and returns its files and a pool that trusts it.
+func certified(t testing.TB, dir, name string) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile = filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
-	writePEM(t, certFile, "CERTIFICATE", der)
-	writePEM(t, keyFile, "EC PRIVATE KEY", keyDER)
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool = x509.NewCertPool()
-	pool.AddCert(leaf)
-	return certFile, keyFile, pool
-}
-
-func writePEM(t testing.TB, file, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	ca := certtest.New(t)
+	certFile, keyFile = ca.Issue(t, filepath.Join(dir, name+".crt"))
+	return certFile, keyFile, ca.Pool
 }
 
 // server is a running listener of one transport, with the Conns it hands out.
@@ -152,7 +116,7 @@ func serve(t testing.TB, transport string, o options, handle func(*Conn)) *serve
 	cfg := o.listener
 	cfg.Name, cfg.Bind = "mqtt", "127.0.0.1:0"
 	if transport == "tls" || transport == "wss" {
-		cfg.CertFile, cfg.KeyFile, s.pool = selfSigned(t, t.TempDir(), "server")
+		cfg.CertFile, cfg.KeyFile, s.pool = certified(t, t.TempDir(), "server")
 	}
 	l, err := Listen(cfg, o.log)
 	if err != nil {

@@ -73,7 +73,7 @@ func TestReloadCertificate(t *testing.T) {
 	if got := servedBy(t, s); got != "server" {
 		t.Fatal(got)
 	}
-	otherCert, otherKey, _ := selfSigned(t, t.TempDir(), "other")
+	otherCert, otherKey, _ := certified(t, t.TempDir(), "other")
 	move := func(from, to string) {
 		t.Helper()
 		if err := os.Rename(from, to); err != nil {
@@ -112,8 +112,8 @@ func TestReloadCertificate(t *testing.T) {
 
 func TestCertificateErrors(t *testing.T) {
 	dir := t.TempDir()
-	certFile, keyFile, _ := selfSigned(t, dir, "a")
-	_, otherKey, _ := selfSigned(t, dir, "b")
+	certFile, keyFile, _ := certified(t, dir, "a")
+	_, otherKey, _ := certified(t, dir, "b")
 	broken := filepath.Join(dir, "broken.pem")
 	if err := os.WriteFile(broken, []byte("no PEM"), 0o600); err != nil {
 		t.Fatal(err)
@@ -254,7 +254,7 @@ func TestTLSUnreadAnswers(t *testing.T) {
 }
 
 func TestAskClientCert(t *testing.T) {
-	certFile, keyFile, _ := selfSigned(t, t.TempDir(), "alice")
+	certFile, keyFile, _ := certified(t, t.TempDir(), "alice")
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/madang-chat/madang/internal/certtest"
 )
 
 // A node that cannot start says one thing: what is wrong, why, and what to do. Nothing goes to stdout.
@@ -20,8 +22,8 @@ func TestServeRefused(t *testing.T) {
 	}
 	running := startNode(t, nodeArgs(filepath.Join(dir, "taken"), "--dev")...)
 	busy := running.at().MQTT
-	cert, key := newAuthority(t).issue(t, dir, "one")
-	_, otherKey := newAuthority(t).issue(t, dir, "other")
+	cert, key := certtest.New(t).Issue(t, filepath.Join(dir, "one.pem"))
+	_, otherKey := certtest.New(t).Issue(t, filepath.Join(dir, "other.pem"))
 	for _, tt := range []struct {
 		name string
 		env  []string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/madang-chat/madang/internal/certtest"
 	"github.com/madang-chat/madang/internal/mqtttest"
 )
 
@@ -19,9 +21,9 @@ import (
 // to new connections after SIGHUP; the old ones stay. A bad one changes nothing.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
-	ca := newAuthority(t)
-	cert, key := ca.issue(t, dir, "server")
-	trusted := ca.file(t, dir)
+	ca := certtest.New(t)
+	cert, key := ca.Issue(t, filepath.Join(dir, "server.pem"), x509.ExtKeyUsageServerAuth)
+	trusted := ca.File(t, dir)
 	args := []string{"--dev", "--set", "listeners.mqtts.bind=127.0.0.1:0"}
 	for _, l := range []string{"mqtts", "web", "ops"} {
 		args = append(args, "--set", "listeners."+l+".cert_file="+cert, "--set", "listeners."+l+".key_file="+key)
@@ -50,7 +52,7 @@ func TestTLS(t *testing.T) {
 	}
 	api := []string{"room", "list", "--server", "https://" + n.at().Web, "--user", "alice", "--password-stdin"}
 	command(t, "x\n", exitOK, append(api, "--cafile", trusted)...)
-	stranger := newAuthority(t).file(t, t.TempDir())
+	stranger := certtest.New(t).File(t, t.TempDir())
 	for _, args := range [][]string{{"sub", "--url", mqtts, "-t", out}, api} {
 		_, why := command(t, "x\n", exitFailure, append(args, "--cafile", stranger)...)
 		if !strings.Contains(why, "certificate signed by unknown authority") {
@@ -66,7 +68,7 @@ func TestTLS(t *testing.T) {
 			shown[what] = serial(t, ca, u)
 		}
 	}
-	ca.issue(t, dir, "server")
+	ca.Issue(t, filepath.Join(dir, "server.pem"), x509.ExtKeyUsageServerAuth)
 	n.reload(taken)
 	renewed := serial(t, ca, mqtts)
 	for what, before := range shown {
@@ -98,7 +100,7 @@ type tlsClient struct {
 	conn net.Conn
 }
 
-func dialTLS(t testing.TB, ca *authority, to string) *tlsClient {
+func dialTLS(t testing.TB, ca *certtest.Authority, to string) *tlsClient {
 	t.Helper()
 	c := &tlsClient{t, handshake(t, ca, to)}
 	t.Cleanup(func() { c.conn.Close() })
@@ -130,13 +132,13 @@ func (c *tlsClient) ask(pk *packets.Packet, want byte) {
 }
 
 // handshake connects to where a URL of the banner points and checks the certificate.
-func handshake(t testing.TB, ca *authority, to string) *tls.Conn {
+func handshake(t testing.TB, ca *certtest.Authority, to string) *tls.Conn {
 	t.Helper()
 	u, err := url.Parse(to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := tls.Dial("tcp", u.Host, &tls.Config{RootCAs: ca.pool})
+	conn, err := tls.Dial("tcp", u.Host, &tls.Config{RootCAs: ca.Pool})
 	if err != nil {
 		t.Fatalf("%s: %v", to, err)
 	}
@@ -144,7 +146,7 @@ func handshake(t testing.TB, ca *authority, to string) *tls.Conn {
 }
 
 // serial is the serial number of the certificate that a new connection is shown.
-func serial(t testing.TB, ca *authority, to string) string {
+func serial(t testing.TB, ca *certtest.Authority, to string) string {
 	t.Helper()
 	conn := handshake(t, ca, to)
 	defer conn.Close()
