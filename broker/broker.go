@@ -222,8 +222,8 @@ func (b *Broker) Recheck() {
 }
 
 // Stop ends all connections: nothing more is read, what was read is answered as long as ctx lasts, v5 clients get
-// DISCONNECT 0x8B, places are proposed to the log. It returns when nothing of the broker
-// runs, or with ctx's error. Listeners must have been closed before.
+// DISCONNECT 0x8B, places are proposed to the log. It returns when nothing of the broker runs, or with ctx's error.
+// Listeners must have been closed before.
 func (b *Broker) Stop(ctx context.Context) error {
 	b.mu.Lock()
 	b.stopping = true

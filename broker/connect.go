@@ -30,8 +30,8 @@ const (
 	reasonImplementation = 0x83
 	reasonBadVersion     = 0x84
 	reasonBadClientID    = 0x85
-	reasonBadMethod      = 0x8c
 	reasonNotAuthorized  = 0x87
+	reasonBadMethod      = 0x8c
 	reasonBusy           = 0x88 // server unavailable
 	reasonShuttingDown   = 0x8b
 	reasonKeepAlive      = 0x8d

@@ -61,6 +61,16 @@ func reads(t testing.TB, c *mqtttest.Client, from, last uint64) (gaps []position
 	return gaps
 }
 
+// away leaves a session on the room and on me/sync, and returns how its device connects, and somebody who talks meanwhile.
+func away(t testing.TB, n *testcluster.Node, as mqtttest.Flavour, room string, more ...string) (o mqtttest.Options, alice *mqtttest.Client) {
+	t.Helper()
+	o = mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String(), Keep: true}
+	c := mqtttest.Dial(t, n.At(), o)
+	c.Subscribe(append(more, msgs(room), "chat/me/sync")...)
+	c.Disconnect()
+	return o, mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "alice", ClientID: "a-" + as.String()})
+}
+
 // A QoS 0 reader that is too far behind skips to the head, and says so.
 func TestQoS0ReaderSkipsWithADeclaredGap(t *testing.T) {
 	n := testcluster.Start(t, testcluster.Options{Set: []string{"limits.qos0_lag=100", "limits.message=32KiB", "limits.connection_bytes=64KiB"}})
@@ -90,21 +100,17 @@ func TestQoS0ReaderSkipsWithADeclaredGap(t *testing.T) {
 func TestBacklog(t *testing.T) {
 	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
 		room := roomOf(t)
-		o := mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String(), Keep: true}
-		c := mqtttest.Dial(t, n.At(), o)
-		c.Subscribe(msgs(room), "chat/me/sync", "chat/me/reply")
-		c.Disconnect()
-		alice := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "alice", ClientID: "a-" + as.String()})
+		o, alice := away(t, n, as, room, "chat/me/reply")
 		fill(t, alice, room, 0, 100)
 		if as.Version == mqtttest.V5 {
 			o.Properties = func(p *packets.Properties) { p.User = []packets.UserProperty{{Key: "backlog", Val: "10"}} }
-			c = mqtttest.Dial(t, n.At(), o)
+			c := mqtttest.Dial(t, n.At(), o)
 			if gaps := reads(t, c, 1, 100); len(gaps) != 1 || gaps[0].To != 90 {
 				t.Errorf("gaps %+v", gaps)
 			}
 			return
 		}
-		c = mqtttest.Dial(t, n.At(), o)
+		c := mqtttest.Dial(t, n.At(), o)
 		reads(t, c, 1, 100)
 		c.Publish(mqtttest.Message("chat/me/rpc/session.set", `{"id":1,"params":{"backlog":10}}`, 1))
 		for c.Next().TopicName != "chat/me/reply" {
@@ -138,18 +144,14 @@ func duties(t testing.TB, n *testcluster.Node, keep broker.Retention) {
 func TestRetentionLeavesADeclaredGap(t *testing.T) {
 	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
 		room := roomOf(t)
-		o := mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String(), Keep: true}
-		c := mqtttest.Dial(t, n.At(), o)
-		c.Subscribe(msgs(room), "chat/me/sync")
-		c.Disconnect()
-		alice := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "alice", ClientID: "a-" + as.String()})
+		o, alice := away(t, n, as, room)
 		fill(t, alice, room, 0, 100)
 		duties(t, n, broker.Retention{Count: 10})
 		eventually(t, "the oldest entries are gone", func() bool {
 			r, err := n.Store().Room(roomKey(room))
 			return err == nil && r.Head.First == 91
 		})
-		c = mqtttest.Dial(t, n.At(), o)
+		c := mqtttest.Dial(t, n.At(), o)
 		if gaps := reads(t, c, 1, 100); len(gaps) != 1 || gaps[0].To != 90 || gaps[0].First != 91 {
 			t.Errorf("gaps %+v", gaps)
 		}
@@ -181,11 +183,7 @@ func TestSessionExpires(t *testing.T) {
 func TestMessageExpiry(t *testing.T) {
 	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
 		room := roomOf(t)
-		o := mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String(), Keep: true}
-		c := mqtttest.Dial(t, n.At(), o)
-		c.Subscribe(msgs(room), "chat/me/sync")
-		c.Disconnect()
-		alice := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "alice", ClientID: "a-" + as.String()})
+		o, alice := away(t, n, as, room)
 		for _, ttl := range []int{1, 3600} {
 			alice.Say(room, fmt.Sprintf(`{"ttl":%d,"data":{"text":"for a while"}}`, ttl))
 		}
@@ -195,7 +193,7 @@ func TestMessageExpiry(t *testing.T) {
 			_, now := n.Store().Applied()
 			return now > sent+1000
 		})
-		c = mqtttest.Dial(t, n.At(), o)
+		c := mqtttest.Dial(t, n.At(), o)
 		pk := c.Next()
 		if e := parse(t, pk); e.Seq != 2 {
 			t.Fatalf("got entry %d", e.Seq)

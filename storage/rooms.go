@@ -317,14 +317,8 @@ func (d *draft) publish(tail *tailBudget) {
 func (s *Store) Room(k RoomKey) (*Room, error) {
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
-	if s.db == nil {
-		return nil, ErrClosed
-	}
-	c := s.rooms.lookup(k)
-	if r := c.room.Load(); r != nil {
-		return r, nil
-	}
-	if err := c.load(s, k); err != nil {
+	c, err := s.loaded(k)
+	if err != nil {
 		return nil, err
 	}
 	return c.room.Load(), nil
@@ -334,19 +328,28 @@ func (s *Store) Room(k RoomKey) (*Room, error) {
 func (s *Store) head(k RoomKey) (Head, error) {
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
-	if s.db == nil {
-		return Head{}, ErrClosed
+	c, err := s.loaded(k)
+	if err != nil {
+		return Head{}, err
 	}
-	c := s.rooms.lookup(k)
 	if r := c.room.Load(); r != nil {
 		return r.Head, nil
-	}
-	if err := c.load(s, k); err != nil {
-		return Head{}, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.head, nil
+}
+
+// loaded returns the cell of a room, read from the store if it must be. Callers hold dbMu until they are done with it.
+func (s *Store) loaded(k RoomKey) (*cell, error) {
+	if s.db == nil {
+		return nil, ErrClosed
+	}
+	c := s.rooms.lookup(k)
+	if c.room.Load() != nil {
+		return c, nil
+	}
+	return c, c.load(s, k)
 }
 
 // Member returns user's membership of the room; Role is "" for others.

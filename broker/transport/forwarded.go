@@ -21,7 +21,7 @@ func ClientAddr(r *http.Request, trusted []netip.Prefix) netip.AddrPort {
 	}
 	lines := r.Header.Values("X-Forwarded-For")
 	for _, line := range slices.Backward(lines) {
-		for line := line; line != ""; {
+		for line != "" {
 			at := strings.LastIndexByte(line, ',')
 			hop, ok := parseHop(strings.TrimSpace(line[at+1:]))
 			if !ok {

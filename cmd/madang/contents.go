@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/internal/app"
 	"github.com/madang-chat/madang/internal/config"
 )
 
@@ -69,10 +69,7 @@ func checkAuthorities(path string) error {
 	if path == "" {
 		return nil
 	}
-	text, err := os.ReadFile(path)
-	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
-		err = fmt.Errorf("%s holds no certificate in PEM form", path)
-	}
+	_, err := app.Authorities(path)
 	return err
 }
 

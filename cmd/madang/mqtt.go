@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
@@ -18,6 +17,8 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/spf13/cobra"
+
+	"github.com/madang-chat/madang/internal/app"
 )
 
 const (
@@ -83,13 +84,9 @@ func trust(caFile string) (*tls.Config, error) {
 	if caFile == "" {
 		return c, nil
 	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
+	var err error
+	if c.RootCAs, err = app.Authorities(caFile); err != nil {
 		return nil, fmt.Errorf("--cafile: %w", err)
-	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--cafile: %s holds no certificate in PEM form", caFile)
 	}
 	return c, nil
 }

@@ -225,7 +225,6 @@ func (w *window) backward(to uint64, limit int) (got []*storage.Entry, next uint
 			return got, 0, false, nil // trimmed meanwhile
 		}
 		for _, e := range slices.Backward(es) {
-
 			if w.work--; w.work < 0 {
 				return got, e.Seq + 1, true, nil
 			}

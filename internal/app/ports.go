@@ -150,7 +150,7 @@ func (a *App) openOps() error {
 	}
 	oc := api.OpsConfig{Node: health{a}, Digester: a.store, Metrics: a.metrics, Token: token, Logger: log}
 	if f := c.Listeners.Ops.ClientCAFile; f != "" {
-		pool, err := authorities(f)
+		pool, err := Authorities(f)
 		if err != nil {
 			return fmt.Errorf("listeners.ops.client_ca_file: %w", err)
 		}
@@ -175,8 +175,8 @@ func (a *App) openOps() error {
 	return nil
 }
 
-// authorities reads certificates in PEM form.
-func authorities(file string) (*x509.CertPool, error) {
+// Authorities reads the certificates (PEM) of authorities from a file; its errors name the file.
+func Authorities(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
