@@ -123,7 +123,7 @@ func (c *client) notify(e problem.Event) {
 // sendMe sends a message on one of the topics under me. At QoS 1 it waits for room in the window and reports false.
 func (w *worker) sendMe(c *client, s *sub, name string, payload []byte, qos byte, correlation []byte) bool {
 	qos = min(qos, s.qos)
-	if qos > 0 && c.window.full() {
+	if qos > 0 && c.inFlight() {
 		return false
 	}
 	p := publish{topic: topic.MeTopic(c.sid.NS, name), payload: payload, qos: qos, correlation: correlation, text: true}

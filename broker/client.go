@@ -55,9 +55,8 @@ type client struct {
 	calling atomic.Int32 // calls that run
 
 	// Shared with the worker through its inbox.
-	queued atomic.Bool // on the worker's dirty list
-	ackMu  sync.Mutex
-	ackIn  []uint16 // packet ids the client acknowledged
+	queued  atomic.Bool // on the worker's dirty list
+	pubacks pubacks
 
 	// Owned by the reader.
 	filters  *topic.Held // granted, counted against limits.filters_per_session
@@ -118,23 +117,30 @@ func (c *client) dirty() {
 	}
 }
 
-// acked passes packet ids the client acknowledged to the worker.
+// acked takes note of a PUBACK. The reader calls it.
 func (c *client) acked(id uint16) {
-	c.ackMu.Lock()
-	c.ackIn = append(c.ackIn, id)
-	c.ackMu.Unlock()
-	c.dirty()
+	if c.pubacks.add(id) {
+		c.dirty()
+	}
 }
 
-// takeAcks takes note of what the client acknowledged. The worker calls it.
+// takeAcks settles in the window what the client acknowledged. The worker calls it.
 func (c *client) takeAcks() {
-	c.ackMu.Lock()
-	ids := c.ackIn
-	c.ackIn = nil
-	c.ackMu.Unlock()
-	for _, id := range ids {
+	for _, id := range c.pubacks.take() {
 		c.window.ack(id)
 	}
+}
+
+// inFlight reports whether the client has as many deliveries in flight as it may. Then the next PUBACK brings the worker
+// back to it. The worker calls it.
+func (c *client) inFlight() bool {
+	for c.window.full() {
+		c.takeAcks()
+		if c.window.full() && c.pubacks.want() {
+			return true
+		}
+	}
+	return false
 }
 
 // disconnect ends the connection with a reason; v5 clients are told. Any goroutine, does not wait.

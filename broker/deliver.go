@@ -44,16 +44,20 @@ func (w *worker) frame(k storage.RoomKey, e *storage.Entry, version, qos byte) *
 		s.entry = e
 		s.frames = [frameKinds]frame{}
 	}
-	kind := qos
-	if version == version5 {
-		kind += 2
-	}
-	f := &s.frames[kind]
+	f := &s.frames[kindOf(version, qos)]
 	if f.bytes == nil {
 		*f = w.encode(nil, k, e, version, qos, false, nil)
 		c.bytes += len(f.bytes)
 	}
 	return f
+}
+
+// kindOf numbers the variants of a frame.
+func kindOf(version, qos byte) byte {
+	if version == version5 {
+		return 2 + qos
+	}
+	return qos
 }
 
 func (w *worker) encode(dst []byte, k storage.RoomKey, e *storage.Entry, version, qos byte, dup bool, ids []uint32) frame {
@@ -75,8 +79,11 @@ func (w *worker) sweep(r *room) {
 	if head <= r.swept {
 		return
 	}
-	w.entries, _ = w.b.cfg.Store.Recent(w.entries[:0], r.key, r.swept+1, head, math.MaxInt, maxJSONBytes)
+	first := r.swept + 1
+	w.entries, _ = w.b.cfg.Store.Recent(w.entries[:0], r.key, first, head, math.MaxInt, maxJSONBytes)
+	whole := uint64(len(w.entries)) == head-first+1
 	r.swept = head
+	w.pieces.reset()
 	for _, cur := range r.cursors {
 		if cur.asleep {
 			cur.next = head + 1
@@ -84,6 +91,10 @@ func (w *worker) sweep(r *room) {
 		}
 		if cur.behind {
 			continue // it is served with its client, in its turn
+		}
+		if whole && cur.next == first && w.sendPiece(cur) {
+			cur.next = head + 1
+			continue
 		}
 		if !w.advance(cur, w.entries, head, math.MaxInt) {
 			w.fallBehind(cur)
@@ -114,7 +125,7 @@ func (w *worker) advance(cur *cursor, entries []*storage.Entry, head uint64, bud
 // canTake reports whether the client can take an entry of the cursor now.
 func (w *worker) canTake(cur *cursor) bool {
 	c := cur.client
-	if cur.qos > 0 && c.window.full() {
+	if cur.qos > 0 && c.inFlight() {
 		return false
 	}
 	limit := w.b.connectionBytes()
@@ -189,7 +200,7 @@ func (w *worker) send(c *client, f *frame, cur *cursor, seq uint64) {
 		binary.BigEndian.PutUint16(w.scratch[f.pid:], c.window.take(cur, seq))
 		c.conn.Queue(w.scratch, false)
 	}
-	w.b.stats.delivered.Add(1)
+	w.delivered++
 	w.touch(c)
 }
 

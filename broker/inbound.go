@@ -26,6 +26,10 @@ func (e closing) Error() string { return "connection ends" }
 // read takes packets until the connection ends.
 func (c *client) read(pr *transport.PacketReader) {
 	limit := c.b.heldPacket()
+	pr.OnPuback(func(id uint16) {
+		c.lastRead.Store(c.b.now())
+		c.acked(id)
+	})
 	for {
 		first, body, err := pr.Next(limit)
 		var large *transport.TooLargeError

@@ -96,6 +96,7 @@ func (w *worker) lags(pos uint64) (out []storage.LagOf, stored int, complete uin
 				continue
 			}
 			stored++
+			c.takeAcks()
 			if c.resuming != nil || c.joining > 0 {
 				complete = min(complete, c.epoch-1)
 			}

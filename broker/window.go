@@ -4,7 +4,7 @@ package broker
 // found by arithmetic; clients may acknowledge in any order. Owned by the client's worker.
 type window struct {
 	limit uint64 // deliveries in flight at most
-	slots []slot // ring of limit slots; made with the first delivery
+	slots []slot // ring; grows to limit as more are in flight at once
 	base  uint64 // counter of the oldest slot in use
 	top   uint64 // counter of the next
 }
@@ -22,17 +22,33 @@ func newWindow(limit int) window { return window{limit: uint64(min(max(limit, 1)
 
 func (w *window) full() bool { return w.top-w.base >= w.limit }
 
+func (w *window) free() int { return int(w.limit - (w.top - w.base)) }
+
 func (w *window) empty() bool { return w.top == w.base }
 
 // take gives the next packet id to a delivery. The window must not be full.
 func (w *window) take(c *cursor, seq uint64) uint16 {
-	if w.slots == nil {
-		w.slots = make([]slot, w.limit)
+	if w.top-w.base == uint64(len(w.slots)) {
+		w.grow()
 	}
-	w.slots[w.top%w.limit] = slot{cursor: c, seq: seq}
+	*w.at(w.top) = slot{cursor: c, seq: seq}
 	id := uint16(w.top%packetIDs) + 1
 	w.top++
 	return id
+}
+
+// at returns the slot of a delivery in flight.
+func (w *window) at(n uint64) *slot { return &w.slots[n%uint64(len(w.slots))] }
+
+// firstSlots is how many slots a client has that keeps up: it acknowledges before many more come.
+const firstSlots = 8
+
+func (w *window) grow() {
+	more := window{slots: make([]slot, min(max(2*len(w.slots), firstSlots), int(w.limit)))}
+	for i := w.base; i < w.top; i++ {
+		*more.at(i) = *w.at(i)
+	}
+	w.slots = more.slots
 }
 
 // ack settles a delivery; an id that is not in flight is ignored.
@@ -44,9 +60,9 @@ func (w *window) ack(id uint16) {
 	if offset >= w.top-w.base {
 		return
 	}
-	w.slots[(w.base+offset)%w.limit].acked = true
-	for !w.empty() && w.slots[w.base%w.limit].acked {
-		w.slots[w.base%w.limit] = slot{}
+	w.at(w.base + offset).acked = true
+	for !w.empty() && w.at(w.base).acked {
+		*w.at(w.base) = slot{}
 		w.base++
 	}
 }
@@ -55,7 +71,7 @@ func (w *window) ack(id uint16) {
 func (w *window) lowest(c *cursor) uint64 {
 	var low uint64
 	for i := w.base; i < w.top; i++ {
-		s := &w.slots[i%w.limit]
+		s := w.at(i)
 		if s.cursor == c && !s.acked && (low == 0 || s.seq < low) {
 			low = s.seq
 		}
@@ -66,7 +82,7 @@ func (w *window) lowest(c *cursor) uint64 {
 // forget drops the link to a cursor that is going away; its deliveries may still be acknowledged.
 func (w *window) forget(c *cursor) {
 	for i := w.base; i < w.top; i++ {
-		if s := &w.slots[i%w.limit]; s.cursor == c {
+		if s := w.at(i); s.cursor == c {
 			s.cursor = nil
 		}
 	}

@@ -31,6 +31,10 @@ type worker struct {
 	scratch []byte
 	user    []byte
 	frames  frameCache
+	pieces  pieces
+
+	sweeps    int    // rooms whose head moved in this round
+	delivered uint64 // PUBLISH packets in this round
 }
 
 type userKey struct{ ns, user string }
@@ -119,6 +123,7 @@ func (w *worker) round() {
 	for _, f := range tasks {
 		f()
 	}
+	w.sweeps = len(moved)
 	for _, k := range moved {
 		if r := w.rooms[k]; r != nil {
 			w.sweep(r)
@@ -138,6 +143,10 @@ func (w *worker) round() {
 		}
 	}
 	w.touched = w.touched[:0]
+	if w.delivered > 0 {
+		w.b.stats.delivered.Add(w.delivered)
+		w.delivered = 0
+	}
 }
 
 // touch notes that bytes wait for c's socket; they go at the end of the round.
@@ -154,10 +163,16 @@ func (w *worker) flush(c *client) bool {
 	if err != nil {
 		_ = c.conn.Close()
 	}
-	waits := int64(c.conn.Queued())
-	w.b.queued.Add(waits - c.counted)
-	c.counted = waits
+	w.account(c)
 	return done && err == nil
+}
+
+// account brings the sum of all queues up to what waits for c now.
+func (w *worker) account(c *client) {
+	if waits := int64(c.conn.Queued()); waits != c.counted {
+		w.b.queued.Add(waits - c.counted)
+		c.counted = waits
+	}
 }
 
 // adopt takes over a client after its CONNACK was queued, with what its stored session holds.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/internal/logentry"
 )
 
@@ -58,21 +59,25 @@ type proposer struct {
 	waited  chan struct{}                 // closed when wait ended
 	once    sync.Once                     // stop
 	scratch [][]byte                      // run's own
+	pace    pace                          // guarded by mu
+	clock   func() time.Duration          // monotonic, from any fixed point
 	full    atomic.Pointer[chan struct{}] // not nil while pendingBytes are reached; closed when they are not any more
 
 	mu       sync.Mutex
-	ring     []command // command n is at n & (len-1)
-	head     uint64    // oldest number without done
-	sent     uint64    // next number to send
-	tail     uint64    // next number to give
-	accepted uint64    // highest number the state machine ever answered
-	inFlight int       // entries without an answered future
-	broken   bool      // go back when inFlight is 0
-	failures int       // rounds broken one after the other, for the pause
-	leading  bool      // entries may be sent
-	closing  bool      // Propose refuses
-	ended    bool      // no result comes any more
-	bytes    int64     // of commands without done
+	ring     []command     // command n is at n & (len-1)
+	head     uint64        // oldest number without done
+	sent     uint64        // next number to send
+	tail     uint64        // next number to give
+	accepted uint64        // highest number the state machine ever answered
+	inFlight int           // entries without an answered future
+	broken   bool          // go back when inFlight is 0
+	failures int           // rounds broken one after the other, for the pause
+	leading  bool          // entries may be sent
+	holding  bool          // run waits for company of the commands from sent on
+	newest   time.Duration // when the newest command came, while holding
+	closing  bool          // Propose refuses
+	ended    bool          // no result comes any more
+	bytes    int64         // of commands without done
 	refused  map[uint64][]answer
 	out      []answer // for the answering goroutine, in order
 	stats    proposeStats
@@ -108,6 +113,9 @@ type answer struct {
 	err    error
 }
 
+// began is what the times of the pace are counted from.
+var began = clock.Now()
+
 func newProposer(node string, boot uint64, r applier, stamp func() int64, limits proposeLimits) *proposer {
 	p := &proposer{
 		node: node, boot: boot, raft: r, stamp: stamp, limits: limits,
@@ -118,6 +126,7 @@ func newProposer(node string, boot uint64, r applier, stamp func() int64, limits
 		idle:    make(chan struct{}, 1),
 		waited:  make(chan struct{}),
 		ring:    make([]command, 256),
+		clock:   func() time.Duration { return clock.Since(began) },
 		head:    1, sent: 1, tail: 1,
 		refused: map[uint64][]answer{},
 	}
@@ -170,6 +179,10 @@ func (p *proposer) propose(data []byte, done func([]byte, error)) {
 		p.full.Store(&full)
 	}
 	wake := p.leading && p.inFlight < p.limits.inFlight
+	if p.holding {
+		p.newest = p.clock()
+		wake = wake && p.tail-p.sent >= paceGoal
+	}
 	p.mu.Unlock()
 	if wake {
 		signal(p.kick)
@@ -227,6 +240,9 @@ func (p *proposer) run() {
 	pause := time.NewTimer(time.Hour)
 	pause.Stop()
 	defer pause.Stop()
+	hold := time.NewTimer(time.Hour)
+	hold.Stop()
+	defer hold.Stop()
 	pausing := false
 	for {
 		p.mu.Lock()
@@ -242,8 +258,16 @@ func (p *proposer) run() {
 		}
 		send := p.leading && !p.broken && !pausing && p.inFlight < p.limits.inFlight && p.sent < p.tail
 		var first uint64
+		p.holding = false
 		if send {
-			first = p.take()
+			now := p.clock()
+			if wait := p.pace.hold(now, int(p.tail-p.sent)); wait > 0 && !p.closing {
+				send, p.holding = false, true
+				hold.Reset(wait)
+			} else {
+				first = p.take()
+				p.pace.take(now, p.newest, len(p.scratch))
+			}
 		}
 		p.mu.Unlock()
 
@@ -258,6 +282,7 @@ func (p *proposer) run() {
 		}
 		select {
 		case <-p.kick:
+		case <-hold.C:
 		case <-pause.C:
 			pausing = false
 		case <-p.stopped:
@@ -331,9 +356,15 @@ func (p *proposer) wait() {
 					p.stats.unknown++
 				}
 			}
+			more := p.broken || p.sent < p.tail && !p.holding
+			ending := p.closing
 			p.mu.Unlock()
-			signal(p.kick)
-			signal(p.idle)
+			if more {
+				signal(p.kick)
+			}
+			if ending {
+				signal(p.idle)
+			}
 		case <-p.stopped:
 			return
 		}
@@ -404,7 +435,9 @@ func (p *proposer) advance() {
 		p.ring = make([]command, 256)
 	}
 	signal(p.answers)
-	signal(p.idle)
+	if p.closing {
+		signal(p.idle)
+	}
 }
 
 // answer calls done, in order, until stop and everything is answered.

@@ -58,6 +58,7 @@ type Conn struct {
 	host   *host
 	tcp    *net.TCPConn
 	raw    syscall.RawConn
+	fd     uintptr   // of tcp; usable under wmu while gone is false
 	sock   *socket   // what tls.Conn or net/http holds; nil for plain MQTT over TCP
 	tls    *tls.Conn // nil without TLS
 	ws     *wsConn   // nil without WebSocket
@@ -71,11 +72,14 @@ type Conn struct {
 	queued     atomic.Int64 // bytes of pending, sealed and wire
 	stalled    atomic.Int64 // since when the socket takes nothing, in ns after base; 0 = not stalled
 	onWritable atomic.Pointer[func()]
+	open       atomic.Bool // state is stateOpen; written under mu
 
 	// wmu is held while bytes move from pending to the socket. wire, sendErr and waiting belong to the holder, or to
 	// the goroutine of park while parked is set.
 	wmu      sync.Mutex
-	wire     queue // as the client will get it: framed and encrypted
+	gone     bool           // the descriptor is closed, or about to be
+	header   [headroom]byte // of the frame that sendDirect sends
+	wire     queue          // as the client will get it: framed and encrypted
 	sendErr  syscall.Errno
 	waiting  bool          // sendFn shall wait for room
 	parked   bool          // the socket is full; park owns wire
@@ -100,8 +104,12 @@ func newConn(h *host, tcp *net.TCPConn, remote netip.AddrPort) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{host: h, tcp: tcp, raw: raw, remote: remote}
+	if err := raw.Control(func(fd uintptr) { c.fd = fd }); err != nil {
+		return nil, err
+	}
 	c.sendFn = c.sendOnce
 	c.recvFn = c.recvOnce
+	c.open.Store(true)
 	return c, nil
 }
 
@@ -216,12 +224,29 @@ func (c *Conn) readLazily(r *PacketReader) (int, error) {
 	}
 }
 
+// recvOnce runs inside the runtime's hold on the descriptor and fills the reader's buffer. Returning false waits for
+// more. PUBACKs that came alone are handed over here, and the wait goes on.
+//
+// Tried and left: taking a read that fills no buffer as the last, which saves a call that would only be told EAGAIN. The
+// end of a stream that comes together with its last bytes is announced with them, and never again.
 func (c *Conn) recvOnce(fd uintptr) bool {
-	c.recvN, c.recvNo = recv(fd, c.reader.acquire())
-	if c.recvN <= 0 {
-		c.reader.release()
+	r := c.reader
+	for {
+		b := r.acquire()
+		c.recvN, c.recvNo = recv(fd, b)
+		if c.recvN <= 0 {
+			r.release()
+			return c.recvNo != syscall.EAGAIN
+		}
+		if c.ws != nil || r.onPuback == nil {
+			return true
+		}
+		rest := r.pubacks(b[:c.recvN])
+		if len(rest) > 0 {
+			c.recvN = copy(b, rest)
+			return true
+		}
 	}
-	return c.recvNo != syscall.EAGAIN
 }
 
 // readError replaces an error that our own closing caused.
@@ -249,22 +274,36 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 // Close closes the connection at once. Bytes still queued are lost, and then the client sees a reset and not an end.
 // It may be called any number of times.
 func (c *Conn) Close() error {
-	c.mu.Lock()
-	if c.state == stateClosed {
-		c.mu.Unlock()
+	if !c.markClosed() {
 		return nil
 	}
+	c.wmu.Lock() // whoever sends now uses the descriptor's number: it must not become another connection's
+	c.gone = true
+	c.wmu.Unlock()
+	return c.closeSocket()
+}
+
+// markClosed makes the Conn a closed one, whose queue is empty. It returns false when it was one already.
+func (c *Conn) markClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == stateClosed {
+		return false
+	}
 	c.state = stateClosed
-	lost := c.queued.Load() > 0
+	c.open.Store(false)
+	if c.queued.Load() > 0 {
+		_ = c.tcp.SetLinger(0) // nobody reads what is left: the kernel shall not keep it either
+	}
 	c.queued.Add(-int64(c.pending.drop() + c.sealed.drop()))
 	if c.grace != nil {
 		c.grace.Stop()
 	}
-	c.mu.Unlock()
 	c.stalled.Store(0)
-	if lost {
-		_ = c.tcp.SetLinger(0) // nobody reads it: the kernel shall not keep it either
-	}
+	return true
+}
+
+func (c *Conn) closeSocket() error {
 	if c.sock != nil {
 		return c.sock.Close()
 	}
@@ -287,6 +326,7 @@ func (c *Conn) CloseWithStatus(grace time.Duration, code int, reason string) {
 		return
 	}
 	c.state = stateClosing
+	c.open.Store(false)
 	c.grace = time.AfterFunc(grace, func() { _ = c.Close() })
 	if c.ws != nil {
 		c.ws.closeFrame = appendCloseFrame(nil, code, reason)

@@ -47,9 +47,48 @@ func (c *Conn) StalledFor() time.Duration {
 // until then Flush returns false at once. After an error the connection is closed.
 func (c *Conn) Flush() (done bool, err error) {
 	c.wmu.Lock()
-	done, err = c.flush(true)
-	c.wmu.Unlock()
-	return done, err
+	defer c.wmu.Unlock()
+	return c.flush(true)
+}
+
+// Send is Queue, with a copy of b, and Flush. While nothing waits for the socket, and there is no TLS, it gives b to the
+// socket as it is and copies only what that does not take: for one piece of memory to many subscribers. On a connection
+// that is closed or closing, or whose queue is full, it sends nothing and returns net.ErrClosed.
+func (c *Conn) Send(b []byte) (done bool, err error) {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if c.tls == nil && !c.parked && c.queued.Load() == 0 && c.open.Load() {
+		return c.sendDirect(b)
+	}
+	if !c.Queue(b, false) {
+		return false, net.ErrClosed
+	}
+	return c.flush(true)
+}
+
+// sendDirect sends b, framed where the transport has frames. The caller holds wmu, and nothing else waits.
+func (c *Conn) sendDirect(b []byte) (bool, error) {
+	var header []byte
+	if c.ws != nil {
+		header = appendFrameHeader(c.header[:0], opBinary, len(b))
+	}
+	n, errno := sendTwo(c.fd, header, b)
+	if errno != 0 && errno != syscall.EAGAIN {
+		c.abandon()
+		return false, c.sendError(errno)
+	}
+	if n == len(header)+len(b) {
+		return true, nil
+	}
+	if n < len(header) {
+		c.wire.add(header[n:], false)
+		n = len(header)
+	}
+	c.wire.add(b[n-len(header):], false)
+	c.queued.Add(int64(c.wire.n))
+	c.stalled.Store(max(int64(clock.Since(base)), 1))
+	c.startPark(true)
+	return false, nil
 }
 
 // flush is Flush under wmu. want says that the caller waits for onWritable.
@@ -72,19 +111,24 @@ func (c *Conn) flush(want bool) (bool, error) {
 				return true, nil
 			}
 		}
-		if err := c.send(false); err != nil {
+		if err := c.sendNow(); err != nil {
 			c.abandon()
 			return false, err
 		}
 		if c.wire.head != nil {
-			c.want = want
-			c.parked = true
-			before := c.parkDone
-			c.parkDone = make(chan struct{})
-			go c.park(before, c.parkDone)
+			c.startPark(want)
 			return false, nil
 		}
 	}
+}
+
+// startPark leaves wire to a goroutine. The caller holds wmu, and nothing is parked.
+func (c *Conn) startPark(want bool) {
+	c.want = want
+	c.parked = true
+	before := c.parkDone
+	c.parkDone = make(chan struct{})
+	go c.park(before, c.parkDone)
 }
 
 // closed says whether Close has been called.
@@ -108,7 +152,7 @@ func (c *Conn) park(before, done chan struct{}) {
 		close(done)
 	}()
 	for {
-		err := c.send(true)
+		err := c.sendWait()
 		c.wmu.Lock()
 		more := c.wire.head != nil
 		if err == nil && !more {
@@ -250,23 +294,41 @@ func (c *Conn) seal(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// send gives wire to the socket: as much as it takes now, or with wait at least one byte. The caller owns wire.
-func (c *Conn) send(wait bool) error {
-	c.waiting, c.sendErr = wait, 0
-	if err := c.raw.Write(c.sendFn); err != nil {
-		return err
+// sendNow gives wire to the socket, as much as it takes now. The caller holds wmu, which keeps the descriptor open: the
+// runtime's own hold on it and its readiness are not needed to send without waiting.
+func (c *Conn) sendNow() error {
+	if c.gone {
+		return net.ErrClosed
 	}
+	c.waiting, c.sendErr = false, 0
+	c.sendOnce(c.fd)
 	if c.sendErr != 0 {
-		return &net.OpError{
-			Op: "write", Net: "tcp", Addr: net.TCPAddrFromAddrPort(c.remote),
-			Err: os.NewSyscallError("send", c.sendErr),
-		}
+		return c.sendError(c.sendErr)
 	}
 	return nil
 }
 
-// sendOnce runs inside the runtime's hold on the descriptor. Returning false waits until the socket has room. The
-// first try of a waiting send must come after that hold has begun, else a readiness event in between would be lost.
+// sendWait gives wire to the socket as soon as that takes at least one byte. The caller owns wire.
+func (c *Conn) sendWait() error {
+	c.waiting, c.sendErr = true, 0
+	if err := c.raw.Write(c.sendFn); err != nil {
+		return err
+	}
+	if c.sendErr != 0 {
+		return c.sendError(c.sendErr)
+	}
+	return nil
+}
+
+func (c *Conn) sendError(errno syscall.Errno) error {
+	return &net.OpError{
+		Op: "write", Net: "tcp", Addr: net.TCPAddrFromAddrPort(c.remote), Err: os.NewSyscallError("send", errno),
+	}
+}
+
+// sendOnce sends what the socket takes. With waiting it runs inside the runtime's hold on the descriptor, and returning
+// false waits until the socket has room: the first try must come after that hold has begun, else a readiness event in
+// between would be lost.
 func (c *Conn) sendOnce(fd uintptr) bool {
 	progress := false
 	for c.wire.head != nil {
@@ -297,6 +359,9 @@ func (c *Conn) sendOnce(fd uintptr) bool {
 // abandon drops wire after an error and closes the connection. The caller holds wmu and nobody is parked.
 func (c *Conn) abandon() {
 	c.queued.Add(-int64(c.wire.drop()))
-	_ = c.Close()
-	c.stalled.Store(0) // the last send may have come after the one in Close
+	if c.markClosed() {
+		c.gone = true
+		_ = c.closeSocket()
+	}
+	c.stalled.Store(0) // the last send may have come after the one in markClosed
 }

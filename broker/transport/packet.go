@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +39,8 @@ type PacketReader struct {
 	first byte
 	body  bool     // the header has been consumed, the body not yet
 	small [16]byte // waits for the first bytes where r needs a buffer for that
+
+	onPuback func(id uint16)
 }
 
 // NewPacketReader reads packets from r. A Conn of this package is waited for without any buffer.
@@ -47,6 +50,23 @@ func NewPacketReader(r io.Reader) *PacketReader {
 		pr.conn = c
 	}
 	return pr
+}
+
+// OnPuback sets a function that is given the ids of PUBACKs as they arrive, instead of Next returning them. It must not
+// block nor close the connection. It may be left out, and Next returns some all the same: those with a reason code, in
+// the middle of other packets, or of a connection over TLS or WebSocket.
+//
+// A reader of a room says little else, and these are taken while the runtime holds the descriptor: without a way through
+// the packets' decoder and back for each.
+func (pr *PacketReader) OnPuback(f func(id uint16)) { pr.onPuback = f }
+
+// pubacks hands over the PUBACKs that b begins with, and returns the rest.
+func (pr *PacketReader) pubacks(b []byte) []byte {
+	for len(b) >= 4 && b[0] == 0x40 && b[1] == 2 {
+		pr.onPuback(binary.BigEndian.Uint16(b[2:]))
+		b = b[4:]
+	}
+	return b
 }
 
 // Next reads one packet and returns the first byte of its fixed header and its body. The body is valid until the next
