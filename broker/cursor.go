@@ -11,8 +11,13 @@ import (
 type room struct {
 	key     storage.RoomKey
 	cursors []*cursor
-	swept   uint64 // head at the last sweep
 	unpin   func()
+
+	// A sweep hands the entries from first to swept to the cursors, in order; at is the next of them.
+	sweeping bool
+	first    uint64
+	swept    uint64 // head at the last sweep
+	at       int
 }
 
 // cursor is one client's place in one room: what it gets next. All filters of the client that cover the room share it.
@@ -139,10 +144,14 @@ func (w *worker) covering(c *client, k storage.RoomKey) []*sub {
 func (w *worker) drop(cur *cursor) {
 	r, c := cur.room, cur.client
 	last := len(r.cursors) - 1
-	r.cursors[cur.index] = r.cursors[last]
-	r.cursors[cur.index].index = cur.index
+	moved := r.cursors[last]
+	r.cursors[cur.index] = moved
+	moved.index = cur.index
 	r.cursors[last] = nil
 	r.cursors = r.cursors[:last]
+	if r.sweeping && moved != cur && cur.index < r.at && last >= r.at && moved.next <= r.swept {
+		w.leaveBehind(moved) // the sweep will not come by its new place
+	}
 	delete(c.cursors, r.key)
 	if cur.behind {
 		c.behind = slices.DeleteFunc(c.behind, func(o *cursor) bool { return o == cur })

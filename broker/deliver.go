@@ -73,20 +73,57 @@ func (w *worker) encode(dst []byte, k storage.RoomKey, e *storage.Entry, version
 	return p.encode(dst, version)
 }
 
-// sweep hands what is new in a room to every cursor on it.
-func (w *worker) sweep(r *room) {
+// sliceReaders is how many cursors of a room are swept before other rooms have their turn: some milliseconds of sends.
+const sliceReaders = 256
+
+// begin starts to sweep a room if there is something new in it and it is not being swept already.
+func (w *worker) begin(r *room) {
+	if r.sweeping {
+		return // what has come meanwhile goes out with the next sweep
+	}
 	head := w.head(r)
 	if head <= r.swept {
 		return
 	}
-	first := r.swept + 1
+	r.first, r.swept, r.at, r.sweeping = r.swept+1, head, 0, true
+	w.sweeping = append(w.sweeping, r)
+}
+
+// sweep gives every room that is being swept a slice, in turn: a room of thousands does not keep small ones waiting.
+func (w *worker) sweep() {
+	rooms := w.sweeping
+	w.sweeps = len(rooms)
+	left := rooms[:0]
+	for _, r := range rooms {
+		w.slice(r)
+		if r.at < len(r.cursors) {
+			left = append(left, r)
+			continue
+		}
+		r.sweeping = false
+		if w.head(r) > r.swept && len(r.cursors) > 0 {
+			w.again = append(w.again, r)
+		}
+	}
+	clear(rooms[len(left):])
+	w.sweeping = left
+	for i, r := range w.again {
+		w.begin(r)
+		w.again[i] = nil
+	}
+	w.again = w.again[:0]
+}
+
+// slice hands what is new in a room to the next of its cursors.
+func (w *worker) slice(r *room) {
+	first, head := r.first, r.swept
 	w.entries, _ = w.b.cfg.Store.Recent(w.entries[:0], r.key, first, head, math.MaxInt, maxJSONBytes)
 	whole := uint64(len(w.entries)) == head-first+1
-	r.swept = head
 	w.pieces.reset()
-	for _, cur := range r.cursors {
+	for end := min(r.at+w.perSlice, len(r.cursors)); r.at < end; r.at++ {
+		cur := r.cursors[r.at]
 		if cur.asleep {
-			cur.next = head + 1
+			cur.next = max(cur.next, head+1)
 			continue
 		}
 		if cur.behind {
@@ -97,13 +134,18 @@ func (w *worker) sweep(r *room) {
 			continue
 		}
 		if !w.advance(cur, w.entries, head, math.MaxInt) {
-			w.fallBehind(cur)
-			if w.canTake(cur) {
-				cur.client.dirty() // it waits for a page, not for its socket
-			}
+			w.leaveBehind(cur)
 		}
 	}
 	clear(w.entries)
+}
+
+// leaveBehind puts on its client's list a cursor that a sweep could not serve.
+func (w *worker) leaveBehind(cur *cursor) {
+	w.fallBehind(cur)
+	if w.canTake(cur) {
+		cur.client.dirty() // it waits for a page, not for its socket
+	}
 }
 
 // advance delivers entries to the cursor up to head, at most budget of them. It reports whether the cursor is live.

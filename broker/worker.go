@@ -10,9 +10,9 @@ import (
 // worker delivers to its connections. Everything it owns is touched by its goroutine alone; the inbox is how others
 // reach it.
 //
-// A round takes the whole inbox, sweeps each room whose head moved over the cursors that read it, serves the clients
-// that have something to say or to catch up with, then gives each socket what has gathered for it in one send. What
-// comes while a round runs goes out together in the next: batches grow with load and there is no timer.
+// A round takes the whole inbox, sweeps the rooms whose heads moved over the cursors that read them, a slice of each,
+// serves the clients that have something to say or to catch up with, then gives each socket what has gathered for it in
+// one send. What comes while a round runs goes out together in the next: batches grow with load and there is no timer.
 type worker struct {
 	b *Broker
 
@@ -33,8 +33,11 @@ type worker struct {
 	frames  frameCache
 	pieces  pieces
 
-	sweeps    int    // rooms whose head moved in this round
-	delivered uint64 // PUBLISH packets in this round
+	perSlice  int // readers of a room before the next has its turn
+	sweeping  []*room
+	again     []*room // scratch of sweep
+	sweeps    int     // rooms being swept in this round
+	delivered uint64  // PUBLISH packets in this round
 }
 
 type userKey struct{ ns, user string }
@@ -42,7 +45,7 @@ type userKey struct{ ns, user string }
 func newWorker(b *Broker) *worker {
 	return &worker{
 		b: b, wake: make(chan struct{}, 1), rooms: map[storage.RoomKey]*room{}, clients: map[*client]struct{}{},
-		joiners: map[userKey]map[*client]struct{}{},
+		joiners: map[userKey]map[*client]struct{}{}, perSlice: sliceReaders,
 	}
 }
 
@@ -123,12 +126,12 @@ func (w *worker) round() {
 	for _, f := range tasks {
 		f()
 	}
-	w.sweeps = len(moved)
 	for _, k := range moved {
 		if r := w.rooms[k]; r != nil {
-			w.sweep(r)
+			w.begin(r)
 		}
 	}
+	w.sweep()
 	for _, c := range dirty {
 		c.queued.Store(false)
 		if !c.gone {
@@ -143,6 +146,9 @@ func (w *worker) round() {
 		}
 	}
 	w.touched = w.touched[:0]
+	if len(w.sweeping) > 0 {
+		w.poke() // the rest of them, after what has come meanwhile
+	}
 	if w.delivered > 0 {
 		w.b.stats.delivered.Add(w.delivered)
 		w.delivered = 0
