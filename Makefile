@@ -55,6 +55,11 @@ crash: ## kill and power-cut tests, ROUNDS (30) of each
 bench: ## Go benchmarks: make bench BENCH=Apply
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+.PHONY: bench-peers
+bench-peers: ## compare with other brokers, into docs/performance.md: make bench-peers ARGS='-rows room -runs 1'
+	scripts/deps.sh peers
+	$(GO) run ./internal/peers $(ARGS)
+
 .PHONY: test-browser
 test-browser: testdata/browser/node_modules/.done ## tests with a real Chromium
 	$(call some-tests,Browser)

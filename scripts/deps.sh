@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a make target needs beside Go, from Debian's packages, and only what is missing.
-# usage: scripts/deps.sh [test] [race] [unit] [browser]
+# usage: scripts/deps.sh [test] [race] [unit] [browser] [peers]
 set -eu
 
 missing=
@@ -24,8 +24,12 @@ for what in "${@:-test}"; do
 		need npm npm
 		command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || need chromium chromium
 		;;
+	peers)
+		# It lies in /usr/sbin, which may not be on the PATH. Debian also starts it as a service, on port 1883.
+		[ -x /usr/sbin/mosquitto ] || need mosquitto mosquitto
+		;;
 	*)
-		echo "deps.sh: unknown group $what; one of test race unit browser" >&2
+		echo "deps.sh: unknown group $what; one of test race unit browser peers" >&2
 		exit 2
 		;;
 	esac

@@ -140,6 +140,13 @@ func nobody(t testing.TB) string {
 	return ln.Addr().String()
 }
 
+// Flags of several scenarios of bench.
+const (
+	benchFlagNames = "host port url ssl ws cafile version username password keepalive prefix startnumber ifaddr connrate " +
+		"interval pid plain json "
+	roomFlagNames = "publishers qos inflight rate size send-topic read-topic duration warmup limit "
+)
+
 // The help of every command names each of its flags, and explains it.
 func TestHelp(t *testing.T) {
 	for _, tt := range []struct{ cmd, flags string }{
@@ -157,6 +164,12 @@ func TestHelp(t *testing.T) {
 		{"pub", "host port url username pw id cafile qos topic message stdin-line verbose cid"},
 		{"sub", "host port url username pw id cafile qos topic count wait verbose keep"},
 		{"version", ""},
+		{"bench conn", benchFlagNames + "count topic qos clean hold"},
+		{"bench pub", benchFlagNames + "count topic qos inflight interval_of_msg size message retain duration warmup limit"},
+		{"bench sub", benchFlagNames + "count topic qos clean duration limit"},
+		{"bench room", benchFlagNames + roomFlagNames + "count stuck"},
+		{"bench rooms", benchFlagNames + roomFlagNames + "rooms count"},
+		{"bench offline", benchFlagNames + "count limit inflight size live rate live-time send-topic read-topic"},
 	} {
 		out, errOut := command(t, "", exitOK, append(strings.Fields(tt.cmd), "--help")...)
 		if errOut != "" || !strings.Contains(out, "madang "+tt.cmd) {

@@ -65,7 +65,7 @@ func newRootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServeCommand(), newConfigCommand(), newUserCommand(), newTokenCommand(), newRoomCommand(),
-		newPubCommand(), newSubCommand(), newVersionCommand(),
+		newPubCommand(), newSubCommand(), newBenchCommand(), newVersionCommand(),
 	)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	return root

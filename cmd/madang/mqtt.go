@@ -61,6 +61,11 @@ func (f *mqttFlags) target() (u *url.URL, user, password string, err error) {
 			return nil, "", "", usagef("--url: %w", err)
 		}
 	}
+	switch u.Scheme {
+	case "mqtt", "tcp", "mqtts", "ssl", "ws", "wss":
+	default:
+		return nil, "", "", usagef("--url: %q is not mqtt, mqtts, ws or wss", u.Scheme)
+	}
 	if u.Host == "" {
 		return nil, "", "", usagef("--url %q names no host", f.url)
 	}
@@ -91,18 +96,12 @@ func trust(caFile string) (*tls.Config, error) {
 	return c, nil
 }
 
-// dial opens the connection of the URL's scheme.
-func (f *mqttFlags) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
+// dial opens the connection of the URL's scheme; conf is for TLS.
+func dial(ctx context.Context, u *url.URL, conf *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conf, err := trust(f.caFile)
-	if err != nil {
-		return nil, err
-	}
 	withPort := func(port string) string { return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)) }
 	switch u.Scheme {
-	case "mqtt", "tcp":
-		return new(net.Dialer).DialContext(ctx, "tcp", withPort("1883"))
 	case "mqtts", "ssl":
 		conn, err := (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", withPort("8883"))
 		if err != nil {
@@ -112,7 +111,7 @@ func (f *mqttFlags) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	case "ws", "wss":
 		return dialWebSocket(ctx, u, conf)
 	}
-	return nil, usagef("--url: %q is not mqtt, mqtts, ws or wss", u.Scheme)
+	return new(net.Dialer).DialContext(ctx, "tcp", withPort("1883"))
 }
 
 // link is one MQTT v5 connection. Its ctx ends with the connection or the one it was made with, whichever is first; the
@@ -130,7 +129,11 @@ func (f *mqttFlags) connect(ctx context.Context, keep uint32, received func(*pah
 	if err != nil {
 		return nil, err
 	}
-	conn, err := f.dial(ctx, u)
+	conf, err := trust(f.caFile)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dial(ctx, u, conf)
 	if err != nil {
 		return nil, unreached(u.Host, err)
 	}

@@ -42,3 +42,9 @@ func waitInput(ctx context.Context, in io.Reader) error {
 	}
 	return ctx.Err()
 }
+
+// isTerminal reports whether f is a terminal.
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

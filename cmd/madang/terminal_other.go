@@ -14,3 +14,6 @@ func hideTyping(*os.File) (restore func(), err error) { return nil, errors.ErrUn
 
 // waitInput does not wait: the read does, and cannot be interrupted.
 func waitInput(ctx context.Context, _ io.Reader) error { return ctx.Err() }
+
+// isTerminal is not known for this system.
+func isTerminal(*os.File) bool { return false }
