@@ -65,6 +65,7 @@ type client struct {
 	flooding int                           // publishes in a row that were above the quota
 
 	// Owned by the worker.
+	place    int // in the worker's list of clients
 	gone     bool
 	touched  bool  // has bytes queued in this round
 	counted  int64 // bytes of its queue in Broker.queued

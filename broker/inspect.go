@@ -4,38 +4,50 @@ import (
 	"time"
 
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/internal/clock"
 )
 
 // expiringNotice is how long before its token ends a client is told (design.md, "Who may").
 const expiringNotice = 60 * time.Second
 
-// inspect looks at every client once a second for what needs a clock: silence, unknown outcomes, sockets that take
-// nothing, tokens that end.
-func (w *worker) inspect() {
-	now, l := w.b.now(), &w.b.cfg.Limits
-	for c := range w.clients {
-		if c.gone || c.reason.Load() != 0 {
-			continue
+// sliceInspected is how many clients are inspected before others have their turn: well below a millisecond of looks.
+const sliceInspected = 256
+
+// inspect begins to look at every client for what needs a clock: silence, unknown outcomes, sockets that take nothing,
+// tokens that end. Once a second.
+func (w *worker) inspect() { w.inspected = 0 }
+
+// inspectSome looks at the next of them. A client that has its place in the list changed meanwhile may be left out; its
+// turn comes a second later.
+func (w *worker) inspectSome() {
+	end := min(w.inspected+sliceInspected, len(w.clients))
+	for ; w.inspected < end; w.inspected++ {
+		if c := w.clients[w.inspected]; !c.gone && c.reason.Load() == 0 {
+			w.inspectOne(c)
 		}
-		// MQTT 5, 3.1.2.10: one and a half times the keep alive.
-		if c.keepAlive > 0 && !c.held.Load() && now-c.lastRead.Load() > (c.keepAlive*3/2).Milliseconds() {
-			c.disconnect(reasonKeepAlive)
-			continue
-		}
-		if since := c.acks.oldest(); since != 0 && l.AckWait > 0 && now-since > l.AckWait.Milliseconds() {
-			w.b.stats.unknown.Add(1)
-			c.disconnect(reasonBusy)
-			continue
-		}
-		if l.Stalled > 0 && c.conn.StalledFor() > l.Stalled {
-			w.b.stats.stalled.Add(1)
-			c.reason.CompareAndSwap(0, reasonQuota+1)
-			_ = c.conn.Close()
-			continue
-		}
-		w.inspectToken(c)
 	}
+}
+
+func (w *worker) inspectOne(c *client) {
+	now, l := w.b.now(), &w.b.cfg.Limits
+	// MQTT 5, 3.1.2.10: one and a half times the keep alive.
+	if c.keepAlive > 0 && !c.held.Load() && now-c.lastRead.Load() > (c.keepAlive*3/2).Milliseconds() {
+		c.disconnect(reasonKeepAlive)
+		return
+	}
+	if since := c.acks.oldest(); since != 0 && l.AckWait > 0 && now-since > l.AckWait.Milliseconds() {
+		w.b.stats.unknown.Add(1)
+		c.disconnect(reasonBusy)
+		return
+	}
+	if l.Stalled > 0 && c.conn.StalledFor() > l.Stalled {
+		w.b.stats.stalled.Add(1)
+		c.reason.CompareAndSwap(0, reasonQuota+1)
+		_ = c.conn.Close()
+		return
+	}
+	w.inspectToken(c)
 }
 
 func (w *worker) inspectToken(c *client) {
@@ -48,7 +60,7 @@ func (w *worker) inspectToken(c *client) {
 		c.disconnect(reasonTokenExpired)
 	case left > expiringNotice:
 		c.expiring = false
-	case !c.expiring:
+	case !c.expiring && c.wants(topic.MeError) != nil: // it may subscribe yet
 		c.expiring = true
 		w.tell(c, problem.Event{Op: problem.OpSession, Problem: problem.New(problem.TokenExpiring, "").After(left)})
 		w.touch(c)

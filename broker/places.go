@@ -91,7 +91,7 @@ func (b *Broker) commitPlaces(pos uint64, claimed place) place {
 func (w *worker) lags(pos uint64) (out []storage.LagOf, stored int, complete uint64) {
 	complete = ^uint64(0)
 	w.call(func() {
-		for c := range w.clients {
+		for _, c := range w.clients {
 			if !c.stored || c.gone {
 				continue
 			}

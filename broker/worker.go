@@ -24,7 +24,7 @@ type worker struct {
 	stopped bool
 
 	rooms   map[storage.RoomKey]*room
-	clients map[*client]struct{}
+	clients []*client                        // in no order; a client knows its place
 	joiners map[userKey]map[*client]struct{} // clients with a filter on joined rooms
 	touched []*client
 	entries []*storage.Entry
@@ -33,6 +33,7 @@ type worker struct {
 	frames  frameCache
 	pieces  pieces
 
+	inspected int // clients looked at since the second began
 	perSlice  int // readers of a room before the next has its turn
 	sweeping  []*room
 	again     []*room // scratch of sweep
@@ -44,8 +45,7 @@ type userKey struct{ ns, user string }
 
 func newWorker(b *Broker) *worker {
 	return &worker{
-		b: b, wake: make(chan struct{}, 1), rooms: map[storage.RoomKey]*room{}, clients: map[*client]struct{}{},
-		joiners: map[userKey]map[*client]struct{}{}, perSlice: sliceReaders,
+		b: b, wake: make(chan struct{}, 1), rooms: map[storage.RoomKey]*room{}, joiners: map[userKey]map[*client]struct{}{}, perSlice: sliceReaders,
 	}
 }
 
@@ -138,6 +138,7 @@ func (w *worker) round() {
 			w.serve(c)
 		}
 	}
+	w.inspectSome()
 	for i, c := range w.touched {
 		c.touched = false
 		w.touched[i] = nil
@@ -146,13 +147,26 @@ func (w *worker) round() {
 		}
 	}
 	w.touched = w.touched[:0]
-	if len(w.sweeping) > 0 {
+	if len(w.sweeping) > 0 || w.inspected < len(w.clients) {
 		w.poke() // the rest of them, after what has come meanwhile
 	}
 	if w.delivered > 0 {
 		w.b.stats.delivered.Add(w.delivered)
 		w.delivered = 0
 	}
+}
+
+// forget takes c off the list of clients. It is there from adopt on.
+func (w *worker) forget(c *client) {
+	last := len(w.clients) - 1
+	if last < 0 || c.place > last || w.clients[c.place] != c {
+		return
+	}
+	moved := w.clients[last]
+	w.clients[c.place], moved.place = moved, c.place
+	w.clients[last] = nil
+	w.clients = w.clients[:last]
+	w.inspected = min(w.inspected, last)
 }
 
 // touch notes that bytes wait for c's socket; they go at the end of the round.
@@ -183,7 +197,8 @@ func (w *worker) account(c *client) {
 
 // adopt takes over a client after its CONNACK was queued, with what its stored session holds.
 func (w *worker) adopt(c *client, sess *storage.Session) {
-	w.clients[c] = struct{}{}
+	c.place = len(w.clients)
+	w.clients = append(w.clients, c)
 	c.cursors = map[storage.RoomKey]*cursor{}
 	w.touch(c)
 	if sess == nil {
@@ -213,7 +228,7 @@ func (w *worker) detach(c *client) (left leftover) {
 		c.gone = true
 		w.b.queued.Add(-c.counted)
 		c.cursors, c.behind, c.subs = nil, nil, nil
-		delete(w.clients, c)
+		w.forget(c)
 		w.unjoin(c)
 	})
 	return left
