@@ -13,6 +13,7 @@ const (
 	pageEntries  = 256
 	pageBytes    = 256 << 10
 	turnEntries  = 32 // entries of one cursor before the next gets its turn
+	servedTurns  = 4  // turns of one client before the next is served
 	sharedBytes  = 4 << 10
 	frameSlots   = 1024
 	frameBytes   = 16 << 20 // of all frames a worker keeps
@@ -73,8 +74,8 @@ func (w *worker) encode(dst []byte, k storage.RoomKey, e *storage.Entry, version
 	return p.encode(dst, version)
 }
 
-// sliceReaders is how many cursors of a room are swept before other rooms have their turn: some milliseconds of sends.
-const sliceReaders = 256
+// sliceReaders is how many cursors of a room are swept before others have their turn: half a millisecond of sends.
+const sliceReaders = 64
 
 // begin starts to sweep a room if there is something new in it and it is not being swept already.
 func (w *worker) begin(r *room) {
@@ -267,7 +268,11 @@ func (w *worker) fallBehind(cur *cursor) {
 func (w *worker) serve(c *client) {
 	w.answer(c)
 	c.takeAcks()
-	for progress := true; progress && len(c.behind) > 0; {
+	for turns, progress := 0, true; progress && len(c.behind) > 0; turns++ {
+		if turns == servedTurns {
+			c.dirty() // others first
+			break
+		}
 		progress = false
 		for i := 0; i < len(c.behind); {
 			cur := c.behind[i]

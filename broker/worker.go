@@ -11,7 +11,7 @@ import (
 // reach it.
 //
 // A round takes the whole inbox, sweeps the rooms whose heads moved over the cursors that read them, a slice of each,
-// serves the clients that have something to say or to catch up with, then gives each socket what has gathered for it in
+// serves some of the clients that have something to say or to catch up with, then gives each socket what has gathered for it in
 // one send. What comes while a round runs goes out together in the next: batches grow with load and there is no timer.
 type worker struct {
 	b *Broker
@@ -33,8 +33,10 @@ type worker struct {
 	frames  frameCache
 	pieces  pieces
 
-	inspected int // clients looked at since the second began
-	perSlice  int // readers of a room before the next has its turn
+	waiting   []*client // to be served, longest first
+	stopping  bool      // the last round
+	inspected int       // clients looked at since the second began
+	perSlice  int       // readers of a room before the next has its turn
 	sweeping  []*room
 	again     []*room // scratch of sweep
 	sweeps    int     // rooms being swept in this round
@@ -112,6 +114,7 @@ func (w *worker) run() {
 			w.mu.Lock()
 			w.stopped = true
 			w.mu.Unlock()
+			w.stopping = true
 			w.round()
 			return
 		}
@@ -132,12 +135,7 @@ func (w *worker) round() {
 		}
 	}
 	w.sweep()
-	for _, c := range dirty {
-		c.queued.Store(false)
-		if !c.gone {
-			w.serve(c)
-		}
-	}
+	w.serveSome(dirty)
 	w.inspectSome()
 	for i, c := range w.touched {
 		c.touched = false
@@ -147,12 +145,35 @@ func (w *worker) round() {
 		}
 	}
 	w.touched = w.touched[:0]
-	if len(w.sweeping) > 0 || w.inspected < len(w.clients) {
+	if len(w.sweeping) > 0 || len(w.waiting) > 0 || w.inspected < len(w.clients) {
 		w.poke() // the rest of them, after what has come meanwhile
 	}
 	if w.delivered > 0 {
 		w.b.stats.delivered.Add(w.delivered)
 		w.delivered = 0
+	}
+}
+
+// sliceServed is how many clients are served before rooms have their turn: each may catch up with a window of entries.
+const sliceServed = 16
+
+// serveSome serves the clients that wait longest; dirty are new among them. A thousand who catch up at once take turns
+// with the rooms, and those who read live do not wait for all of them.
+func (w *worker) serveSome(dirty []*client) {
+	w.waiting = append(w.waiting, dirty...)
+	n := min(len(w.waiting), sliceServed)
+	if w.stopping {
+		n = len(w.waiting) // there is no round after this one
+	}
+	for i, c := range w.waiting[:n] {
+		w.waiting[i] = nil
+		c.queued.Store(false)
+		if !c.gone {
+			w.serve(c)
+		}
+	}
+	if w.waiting = w.waiting[n:]; len(w.waiting) == 0 {
+		w.waiting = nil
 	}
 }
 

@@ -117,8 +117,10 @@ func matches(want, got string) bool {
 	return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$").MatchString(got)
 }
 
-// The README is followed to the letter, but for the ports, which are free ones, and the directory of the data.
-func TestREADME(t *testing.T) {
+// node starts the node that the README's make run starts, on free ports and with data of its own, and returns the root
+// of the tree and what the banner says of an address.
+func node(t *testing.T) (root string, address func(what string) string) {
+	t.Helper()
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
@@ -128,14 +130,52 @@ func TestREADME(t *testing.T) {
 		args += " --set listeners." + l + ".bind=127.0.0.1:0"
 	}
 	_, banner := start(t, root, "make", "run", "ARGS="+args)
-	address := func(what string) string {
+	return root, func(what string) string {
 		l := next(t, banner, what, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), what+"  ") })
 		return regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(l)
 	}
+}
+
+// The commands of the page about performance work; here with small figures.
+func TestPerformanceCommands(t *testing.T) {
+	root, address := node(t)
+	mqtt := address("MQTT")
+	port := mqtt[strings.LastIndexByte(mqtt, ':')+1:]
+	short := map[string]string{
+		"room": " -c 5 -d 100ms --warmup 10ms", "rooms": " --rooms 3 -d 100ms --warmup 10ms", "offline": " -c 3 -L 10",
+	}
+	ran := 0
+	for _, block := range commands(t, "performance.md") {
+		for _, c := range block {
+			text, _, _ := strings.Cut(c.text, " #")
+			text = strings.TrimSpace(strings.Replace(text, ` --pid "$(pidof madang)"`, "", 1))
+			if rest, ok := strings.CutPrefix(text, "madang bench "); ok {
+				scenario, _, _ := strings.Cut(rest, " ")
+				text = "bin/madang bench " + rest + " -p " + port + short[scenario]
+			} else {
+				text = strings.Replace(text, "make ", "make -n ", 1) // twenty minutes otherwise
+			}
+			cmd := exec.CommandContext(t.Context(), "bash", "-c", text)
+			cmd.Dir = root
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("performance.md:%d: %s: %v\n%s", c.line, text, err, out)
+			}
+			ran++
+		}
+	}
+	if ran == 0 {
+		t.Error("no command was found")
+	}
+}
+
+// The README is followed to the letter, but for the ports, which are free ones, and the directory of the data.
+func TestREADME(t *testing.T) {
+	root, address := node(t)
 	mqtt, web := address("MQTT"), address("HTTP API")
 	port := mqtt[strings.LastIndexByte(mqtt, ':')+1:]
 	local := strings.NewReplacer("127.0.0.1:8080", web, "-h 127.0.0.1", "-h 127.0.0.1 -p "+port,
-		"bin/madang pub", "bin/madang pub -p "+port, "bin/madang sub", "bin/madang sub -p "+port)
+		"bin/madang pub", "bin/madang pub -p "+port, "bin/madang sub", "bin/madang sub -p "+port,
+		"bin/madang bench room", "bin/madang bench room -p "+port)
 
 	shell, out := start(t, root, "bash")
 	for _, block := range commands(t, "../README.md") {
@@ -207,7 +247,7 @@ func TestWhatIsNamedExists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"../README.md", "../DESIGN.md"} {
+	for _, file := range []string{"../README.md", "../DESIGN.md", "performance.md", "scale.md"} {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
