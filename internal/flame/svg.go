@@ -18,12 +18,12 @@ const (
 
 // draw writes the graph as an SVG picture, root below. Frames below the least share of all are left out.
 func draw(w io.Writer, title string, root *frame, least float64) {
-	min := int64(least * float64(root.value))
-	height := head + (root.depth(min)+1)*row + margin
+	narrow := int64(least * float64(root.value))
+	height := head + (root.depth(narrow)+1)*row + margin
 	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %d" font-family="monospace" font-size="11">`+"\n",
 		width+2*margin, height)
 	fmt.Fprintf(w, `<rect width="100%%" height="100%%" fill="#fff"/><text x="%d" y="24" font-size="15">%s</text>`+"\n", margin, escape(title))
-	box(w, root, root, margin, float64(height-margin-row), min)
+	box(w, root, root, margin, float64(height-margin-row), narrow)
 	fmt.Fprintln(w, "</svg>")
 }
 
