@@ -9,7 +9,7 @@ const (
 	paceLongest = 4 * time.Millisecond  // between entries that wait for company
 	paceFrom    = 1000                  // commands a second below which nothing waits
 	paceMemory  = 20 * time.Millisecond // over which the rate is taken
-	paceDoubt   = 64                    // entries that go at once after waiting was of no use again and again
+	paceDoubt   = 6                     // waits of no use in a row, of which the last lets 2^6 entries go at once
 )
 
 // pace decides how long commands wait for company before they become an entry.

@@ -111,6 +111,32 @@ func TestPaceDoesNotSlowTurnsDown(t *testing.T) {
 	}
 }
 
+// However long waiting was of no use, a stream that begins then is gathered soon.
+func TestPaceTriesAgain(t *testing.T) {
+	var p pace
+	now := time.Second
+	for range 20_000 { // one at a time
+		begun := now
+		now += p.hold(now, 1)
+		p.take(now, begun, 1)
+		now += 450 * time.Microsecond
+	}
+	waits := 0
+	for range 200 { // two have come whenever an entry may be made, and more do while it waits
+		if left := p.hold(now, 2); left > 0 {
+			waits++
+			now += left
+			p.take(now, now, 2+int(left/(500*time.Microsecond)))
+		} else {
+			p.take(now, now, 2)
+		}
+		now += time.Millisecond
+	}
+	if waits < 100 {
+		t.Errorf("of 200 entries that had company to come, %d waited for it", waits)
+	}
+}
+
 func TestPaceWaitsAreBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		gaps := rapid.SliceOfN(rapid.IntRange(0, 5000), 1, 300).Draw(t, "gaps (us)")
