@@ -77,42 +77,36 @@ func (w *worker) encode(dst []byte, k storage.RoomKey, e *storage.Entry, version
 // sliceReaders is how many cursors of a room are swept before others have their turn: half a millisecond of sends.
 const sliceReaders = 64
 
-// begin starts to sweep a room if there is something new in it and it is not being swept already.
+// begin starts to sweep a room if there is something new in it. What comes while it is swept goes out with the next sweep.
 func (w *worker) begin(r *room) {
-	if r.sweeping {
-		return // what has come meanwhile goes out with the next sweep
+	if !r.sweeping && w.renew(r) {
+		w.sweeping = append(w.sweeping, r)
 	}
+}
+
+// renew sets a room's sweep to what is new in it, and reports whether there is anything.
+func (w *worker) renew(r *room) bool {
 	head := w.head(r)
-	if head <= r.swept {
-		return
+	r.sweeping = head > r.swept
+	if r.sweeping {
+		r.first, r.swept, r.at = r.swept+1, head, 0
 	}
-	r.first, r.swept, r.at, r.sweeping = r.swept+1, head, 0, true
-	w.sweeping = append(w.sweeping, r)
+	return r.sweeping
 }
 
 // sweep gives every room that is being swept a slice, in turn: a room of thousands does not keep small ones waiting.
 func (w *worker) sweep() {
-	rooms := w.sweeping
-	w.sweeps = len(rooms)
-	left := rooms[:0]
-	for _, r := range rooms {
+	left := w.sweeping[:0]
+	for _, r := range w.sweeping {
 		w.slice(r)
-		if r.at < len(r.cursors) {
+		if r.at < len(r.cursors) || len(r.cursors) > 0 && w.renew(r) {
 			left = append(left, r)
-			continue
-		}
-		r.sweeping = false
-		if w.head(r) > r.swept && len(r.cursors) > 0 {
-			w.again = append(w.again, r)
+		} else {
+			r.sweeping = false
 		}
 	}
-	clear(rooms[len(left):])
+	clear(w.sweeping[len(left):])
 	w.sweeping = left
-	for i, r := range w.again {
-		w.begin(r)
-		w.again[i] = nil
-	}
-	w.again = w.again[:0]
 }
 
 // slice hands what is new in a room to the next of its cursors.

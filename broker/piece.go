@@ -59,7 +59,7 @@ func (w *worker) piece(k storage.RoomKey, version, qos byte) *piece {
 // they have to go the usual way: something waits for the socket, or the client is to get something else than everybody.
 func (w *worker) sendPiece(cur *cursor) bool {
 	c := cur.client
-	if !cur.plain || cur.dupUntil > 0 || c.touched || w.sweeps > 1 && len(c.cursors) > 1 || c.conn.Queued() > 0 {
+	if !cur.plain || cur.dupUntil > 0 || c.touched || len(w.sweeping) > 1 && len(c.cursors) > 1 || c.conn.Queued() > 0 {
 		return false
 	}
 	p := w.piece(cur.room.key, c.version, cur.qos)

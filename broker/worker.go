@@ -11,8 +11,9 @@ import (
 // reach it.
 //
 // A round takes the whole inbox, sweeps the rooms whose heads moved over the cursors that read them, a slice of each,
-// serves some of the clients that have something to say or to catch up with, then gives each socket what has gathered for it in
-// one send. What comes while a round runs goes out together in the next: batches grow with load and there is no timer.
+// serves some of the clients that have something to say or to catch up with, then gives each socket what has gathered for
+// it in one send. What comes while a round runs goes out together in the next: batches grow with load and there is no
+// timer.
 type worker struct {
 	b *Broker
 
@@ -21,7 +22,7 @@ type worker struct {
 	moved   []storage.RoomKey
 	dirty   []*client
 	wake    chan struct{}
-	stopped bool
+	stopped bool // set by the worker, which alone may read it without mu
 
 	rooms   map[storage.RoomKey]*room
 	clients []*client                        // in no order; a client knows its place
@@ -34,20 +35,18 @@ type worker struct {
 	pieces  pieces
 
 	waiting   []*client // to be served, longest first
-	stopping  bool      // the last round
 	inspected int       // clients looked at since the second began
 	perSlice  int       // readers of a room before the next has its turn
 	sweeping  []*room
-	again     []*room // scratch of sweep
-	sweeps    int     // rooms being swept in this round
-	delivered uint64  // PUBLISH packets in this round
+	delivered uint64 // PUBLISH packets in this round
 }
 
 type userKey struct{ ns, user string }
 
 func newWorker(b *Broker) *worker {
 	return &worker{
-		b: b, wake: make(chan struct{}, 1), rooms: map[storage.RoomKey]*room{}, joiners: map[userKey]map[*client]struct{}{}, perSlice: sliceReaders,
+		b: b, wake: make(chan struct{}, 1), perSlice: sliceReaders,
+		rooms: map[storage.RoomKey]*room{}, joiners: map[userKey]map[*client]struct{}{},
 	}
 }
 
@@ -114,7 +113,6 @@ func (w *worker) run() {
 			w.mu.Lock()
 			w.stopped = true
 			w.mu.Unlock()
-			w.stopping = true
 			w.round()
 			return
 		}
@@ -162,7 +160,7 @@ const sliceServed = 16
 func (w *worker) serveSome(dirty []*client) {
 	w.waiting = append(w.waiting, dirty...)
 	n := min(len(w.waiting), sliceServed)
-	if w.stopping {
+	if w.stopped {
 		n = len(w.waiting) // there is no round after this one
 	}
 	for i, c := range w.waiting[:n] {

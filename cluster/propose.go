@@ -59,20 +59,19 @@ type proposer struct {
 	waited  chan struct{}                 // closed when wait ended
 	once    sync.Once                     // stop
 	scratch [][]byte                      // run's own
-	pace    pace                          // guarded by mu
-	clock   func() time.Duration          // monotonic, from any fixed point
 	full    atomic.Pointer[chan struct{}] // not nil while pendingBytes are reached; closed when they are not any more
 
 	mu       sync.Mutex
-	ring     []command     // command n is at n & (len-1)
-	head     uint64        // oldest number without done
-	sent     uint64        // next number to send
-	tail     uint64        // next number to give
-	accepted uint64        // highest number the state machine ever answered
-	inFlight int           // entries without an answered future
-	broken   bool          // go back when inFlight is 0
-	failures int           // rounds broken one after the other, for the pause
-	leading  bool          // entries may be sent
+	ring     []command // command n is at n & (len-1)
+	head     uint64    // oldest number without done
+	sent     uint64    // next number to send
+	tail     uint64    // next number to give
+	accepted uint64    // highest number the state machine ever answered
+	inFlight int       // entries without an answered future
+	broken   bool      // go back when inFlight is 0
+	failures int       // rounds broken one after the other, for the pause
+	leading  bool      // entries may be sent
+	pace     pace
 	holding  bool          // run waits for company of the commands from sent on
 	newest   time.Duration // when the newest command came, while holding
 	closing  bool          // Propose refuses
@@ -116,6 +115,9 @@ type answer struct {
 // began is what the times of the pace are counted from.
 var began = clock.Now()
 
+// sinceBegan is the time of the pace, monotonic.
+func sinceBegan() time.Duration { return clock.Since(began) }
+
 func newProposer(node string, boot uint64, r applier, stamp func() int64, limits proposeLimits) *proposer {
 	p := &proposer{
 		node: node, boot: boot, raft: r, stamp: stamp, limits: limits,
@@ -126,7 +128,6 @@ func newProposer(node string, boot uint64, r applier, stamp func() int64, limits
 		idle:    make(chan struct{}, 1),
 		waited:  make(chan struct{}),
 		ring:    make([]command, 256),
-		clock:   func() time.Duration { return clock.Since(began) },
 		head:    1, sent: 1, tail: 1,
 		refused: map[uint64][]answer{},
 	}
@@ -180,7 +181,7 @@ func (p *proposer) propose(data []byte, done func([]byte, error)) {
 	}
 	wake := p.leading && p.inFlight < p.limits.inFlight
 	if p.holding {
-		p.newest = p.clock()
+		p.newest = sinceBegan()
 		wake = wake && p.tail-p.sent >= paceGoal
 	}
 	p.mu.Unlock()
@@ -260,7 +261,7 @@ func (p *proposer) run() {
 		var first uint64
 		p.holding = false
 		if send {
-			now := p.clock()
+			now := sinceBegan()
 			if wait := p.pace.hold(now, int(p.tail-p.sent)); wait > 0 && !p.closing {
 				send, p.holding = false, true
 				hold.Reset(wait)

@@ -50,15 +50,11 @@ type benchFlags struct {
 }
 
 func (f *benchFlags) register(cmd *cobra.Command) {
+	f.registerAddress(cmd)
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.Bool("help", false, "print this help") // without its letter, as with pub and sub
-	fl.StringVarP(&f.host, "host", "h", "127.0.0.1", "`host` of the broker")
-	fl.Uint16VarP(&f.port, "port", "p", 1883, "`port` of the broker")
-	fl.StringVar(&f.url, "url", "", "mqtt://, mqtts://, ws:// or wss:// `URL`, instead of host and port")
 	fl.BoolVarP(&f.tls, "ssl", "S", false, "use TLS")
 	fl.BoolVar(&f.ws, "ws", false, "use WebSocket")
-	fl.StringVar(&f.caFile, "cafile", "", "`file` with the certificates (PEM) to trust for TLS")
 	fl.Uint8VarP(&f.version, "version", "V", 4, "MQTT `version`: 3, 4 (3.1.1) or 5")
 	fl.StringVarP(&f.user, "username", "u", "", "user `name`; %i is the number of the client (default bench, with --plain none)")
 	fl.StringVarP(&f.password, "password", "P", "", "`password`; %i as above")

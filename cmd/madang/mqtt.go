@@ -36,16 +36,22 @@ type mqttFlags struct {
 }
 
 func (f *mqttFlags) register(cmd *cobra.Command) {
+	f.registerAddress(cmd)
+	fl := cmd.Flags()
+	fl.StringVarP(&f.user, "username", "u", "", "user `name`; none = guest")
+	fl.StringVarP(&f.password, "pw", "P", "", "`password`, or a token with the user name -")
+	fl.StringVarP(&f.clientID, "id", "i", "", "client `id`, the device (default: made up by the broker)")
+	fl.Uint8VarP(&f.qos, "qos", "q", 1, "`QoS` 0, 1 or 2")
+}
+
+// registerAddress adds the flags that say where the broker is.
+func (f *mqttFlags) registerAddress(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.Bool("help", false, "print this help") // without its letter: -h is the host, as with mosquitto's tools
 	fl.StringVarP(&f.host, "host", "h", "127.0.0.1", "`host` of the broker")
 	fl.Uint16VarP(&f.port, "port", "p", 1883, "`port` of the broker")
 	fl.StringVar(&f.url, "url", "", "mqtt://, mqtts://, ws:// or wss:// `URL`, instead of host and port")
-	fl.StringVarP(&f.user, "username", "u", "", "user `name`; none = guest")
-	fl.StringVarP(&f.password, "pw", "P", "", "`password`, or a token with the user name -")
-	fl.StringVarP(&f.clientID, "id", "i", "", "client `id`, the device (default: made up by the broker)")
 	fl.StringVar(&f.caFile, "cafile", "", "`file` with the certificates (PEM) to trust for TLS")
-	fl.Uint8VarP(&f.qos, "qos", "q", 1, "`QoS` 0, 1 or 2")
 }
 
 const tokenHelp = "Without -u and -P, a token in MADANG_TOKEN is used to log in."
