@@ -32,7 +32,7 @@ type cell struct {
 	head     Head
 	members  map[string]Member // Role "" = not a member
 	changes  uint64            // rises when Apply changes members; a reader stores what it read only if it did not
-	entries  []*Entry          // the tail: dense, ascending, newest last
+	entries  deque[*Entry]     // the tail: dense, ascending, newest last
 }
 
 // membersPerCell bounds the members remembered per room; beyond it the map starts anew.
@@ -61,7 +61,7 @@ func (r *rooms) reset(limit int) {
 func (c *cell) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loaded, c.settings, c.head, c.members, c.entries = false, nil, Head{}, nil, nil
+	c.loaded, c.settings, c.head, c.members, c.entries = false, nil, Head{}, nil, deque[*Entry]{}
 	c.changes++
 	c.room.Store(nil)
 }

@@ -38,6 +38,7 @@ const (
 	defaultCache     = 32 << 20
 	bloomBits        = 10
 	memTableSize     = 16 << 20
+	walBytesPerSync  = 512 << 10 // written back as it grows: a snapshot's sync then finds little left, and publishers do not wait for it
 	formatVersion    = 1
 )
 
@@ -141,6 +142,7 @@ func (s *Store) open(mustExist bool) error {
 		FS:                 s.opts.FS,
 		Cache:              s.cache,
 		MemTableSize:       memTableSize,
+		WALBytesPerSync:    walBytesPerSync,
 		MaxOpenFiles:       s.opts.Files,
 		ErrorIfNotExists:   mustExist,
 		FormatMajorVersion: pebble.FormatTableFormatV6, // ratcheted one release after every node can read it

@@ -11,8 +11,7 @@ type tailBudget struct {
 	mu    sync.Mutex
 	limit int64
 	bytes int64
-	queue []tailItem // FIFO; [first:] is in use
-	first int
+	queue deque[tailItem]
 }
 
 type tailItem struct {
@@ -26,7 +25,7 @@ const entryOverhead = 288 // bytes of an Entry beside its JSON, counted in the b
 func (b *tailBudget) reset(limit int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.limit, b.bytes, b.queue, b.first = limit, 0, nil, 0
+	b.limit, b.bytes, b.queue = limit, 0, deque[tailItem]{}
 }
 
 // size returns what the tail holds now.
@@ -41,33 +40,27 @@ func (c *cell) extend(entries []*Entry, head Head, b *tailBudget) {
 	for len(entries) > 0 && entries[0].Seq < head.First {
 		entries = entries[1:]
 	}
-	if n := len(c.entries); n > 0 && len(entries) > 0 && c.entries[n-1].Seq+1 != entries[0].Seq {
-		c.entries = nil // the entries between were trimmed before they came here
+	if n := c.entries.len(); n > 0 && len(entries) > 0 && c.entries.at(n-1).Seq+1 != entries[0].Seq {
+		c.entries = deque[*Entry]{} // the entries between were trimmed before they came here
 	}
 	c.dropBelow(head.First)
 	if len(entries) == 0 {
 		return
 	}
-	c.entries = append(c.entries, entries...)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range entries {
+		c.entries.push(e)
 		size := int64(len(e.JSON)) + entryOverhead
-		b.queue = append(b.queue, tailItem{c, e.Seq, size})
+		b.queue.push(tailItem{c, e.Seq, size})
 		b.bytes += size
 	}
 }
 
 // dropBelow removes the entries below seq from the tail; callers hold c.mu.
 func (c *cell) dropBelow(seq uint64) {
-	n := 0
-	for n < len(c.entries) && c.entries[n].Seq < seq {
-		c.entries[n] = nil
-		n++
-	}
-	c.entries = c.entries[n:]
-	if len(c.entries) == 0 {
-		c.entries = nil
+	for c.entries.len() > 0 && c.entries.at(0).Seq < seq {
+		c.entries.pop()
 	}
 }
 
@@ -75,17 +68,12 @@ func (c *cell) dropBelow(seq uint64) {
 func (b *tailBudget) trim() {
 	for {
 		b.mu.Lock()
-		if b.bytes <= b.limit || b.first == len(b.queue) {
-			if b.first > 1024 && b.first > len(b.queue)/2 {
-				b.queue = append(b.queue[:0:0], b.queue[b.first:]...)
-				b.first = 0
-			}
+		if b.bytes <= b.limit || b.queue.len() == 0 {
 			b.mu.Unlock()
 			return
 		}
-		it := b.queue[b.first]
-		b.queue[b.first] = tailItem{}
-		b.first++
+		it := b.queue.at(0)
+		b.queue.pop()
 		b.bytes -= it.size
 		b.mu.Unlock()
 
@@ -100,13 +88,14 @@ func (b *tailBudget) trim() {
 func (c *cell) recent(dst []*Entry, from, to uint64, limit, maxBytes int) ([]*Entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.entries) == 0 || from < c.entries[0].Seq {
+	n := c.entries.len()
+	if n == 0 || from < c.entries.at(0).Seq {
 		return dst, false
 	}
 	size := 0
 	had := len(dst)
-	for i := from - c.entries[0].Seq; i < uint64(len(c.entries)); i++ {
-		e := c.entries[i]
+	for i := from - c.entries.at(0).Seq; i < uint64(n); i++ {
+		e := c.entries.at(int(i))
 		if e.Seq > to || len(dst)-had >= limit || len(dst) > had && size+len(e.JSON) > maxBytes {
 			break
 		}
@@ -120,13 +109,14 @@ func (c *cell) recent(dst []*Entry, from, to uint64, limit, maxBytes int) ([]*En
 func (c *cell) before(dst []*Entry, from, to uint64, maxBytes int) ([]*Entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := uint64(len(c.entries))
-	if n == 0 || from < c.entries[0].Seq || to > c.entries[n-1].Seq {
+	n := c.entries.len()
+	if n == 0 || from < c.entries.at(0).Seq || to > c.entries.at(n-1).Seq {
 		return dst, false
 	}
 	size := 0
+	first := c.entries.at(0).Seq
 	for seq := to; seq >= from; seq-- {
-		e := c.entries[seq-c.entries[0].Seq]
+		e := c.entries.at(int(seq - first))
 		if len(dst) > 0 && size+len(e.JSON) > maxBytes {
 			break
 		}
@@ -140,9 +130,10 @@ func (c *cell) before(dst []*Entry, from, to uint64, maxBytes int) ([]*Entry, bo
 func (c *cell) seqAfter(pos uint64) (seq uint64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.entries) == 0 || c.entries[0].Pos > pos {
+	n := c.entries.len()
+	if n == 0 || c.entries.at(0).Pos > pos {
 		return 0, false
 	}
-	i := sort.Search(len(c.entries), func(i int) bool { return c.entries[i].Pos > pos })
-	return c.entries[0].Seq + uint64(i), true
+	i := sort.Search(n, func(i int) bool { return c.entries.at(i).Pos > pos })
+	return c.entries.at(0).Seq + uint64(i), true
 }
