@@ -161,21 +161,39 @@ func (b *Broker) dispatch(watch *storage.Watcher) {
 	}
 }
 
-// Serve runs one connection until it ends. It is what a listener calls.
-func (b *Broker) Serve(conn *transport.Conn) {
+// Serve begins with a connection. It is what a listener calls.
+func (b *Broker) Serve(conn *transport.Conn) transport.Handler {
 	pr := transport.NewPacketReader(conn)
 	c := b.connect(conn, pr)
 	if c == nil {
-		return
+		return nil
 	}
 	if !b.enter(c) {
 		c.disconnect(reasonShuttingDown)
 		b.finish(c)
-		return
+		return nil
 	}
-	defer b.exit(c)
-	defer b.finish(c) // also after a panic: no ghost stays behind
-	c.read(pr)
+	pr.OnPuback(func(id uint16) {
+		c.lastRead.Store(b.now())
+		c.acked(id)
+	})
+	c.next = func(*transport.Conn) transport.Handler { return b.serve(c, pr) }
+	return b.serve(c, pr)
+}
+
+// serve reads from a client until it is silent for now, and returns what goes on then, or until its connection ends.
+func (b *Broker) serve(c *client, pr *transport.PacketReader) transport.Handler {
+	silent := false
+	defer func() {
+		if !silent { // also after a panic: no ghost stays behind
+			defer b.exit(c)
+			b.finish(c)
+		}
+	}()
+	if silent = c.read(pr); silent {
+		return c.next
+	}
+	return nil
 }
 
 func (b *Broker) enter(c *client) bool {

@@ -21,6 +21,7 @@ import (
 type client struct {
 	b    *Broker
 	conn *transport.Conn
+	next transport.Handler // reads on after a rest
 	w    *worker
 
 	// Fixed at CONNECT.

@@ -23,14 +23,14 @@ type closing struct{ reason byte }
 
 func (e closing) Error() string { return "connection ends" }
 
-// read takes packets until the connection ends.
-func (c *client) read(pr *transport.PacketReader) {
+// read takes packets until the client is silent and its connection can rest, or until it ends. A connection that cannot
+// rest is never reported as silent.
+func (c *client) read(pr *transport.PacketReader) (silent bool) {
 	limit := c.b.heldPacket()
-	pr.OnPuback(func(id uint16) {
-		c.lastRead.Store(c.b.now())
-		c.acked(id)
-	})
 	for {
+		if pr.Idle() {
+			return true
+		}
 		first, body, err := pr.Next(limit)
 		var large *transport.TooLargeError
 		switch {
@@ -61,7 +61,7 @@ func (c *client) read(pr *transport.PacketReader) {
 				c.disconnect(reasonShuttingDown)
 			}
 		}
-		return
+		return false
 	}
 }
 

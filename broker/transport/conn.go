@@ -52,21 +52,20 @@ func newHost(name string, queueLimit int, log *slog.Logger) *host {
 
 // Conn is one client connection: TCP, TLS or WebSocket, all the same to the broker.
 //
-// Read and SetReadDeadline belong to one goroutine. Everything else may be called from any number of goroutines at
+// Read belongs to one goroutine. Everything else may be called from any number of goroutines at
 // once, and nothing but Read waits for the client.
 type Conn struct {
 	host   *host
-	tcp    *net.TCPConn
-	raw    syscall.RawConn
-	fd     uintptr   // of tcp; usable under wmu while gone is false
-	sock   *socket   // what tls.Conn or net/http holds; nil for plain MQTT over TCP
-	tls    *tls.Conn // nil without TLS
-	ws     *wsConn   // nil without WebSocket
+	tcp    stream
+	desc   *descriptor // tcp, for plain MQTT over TCP; else nil
+	fd     uintptr     // of tcp; usable under wmu while gone is false
+	sock   *socket     // what tls.Conn or net/http holds; nil for plain MQTT over TCP
+	tls    *tls.Conn   // nil without TLS
+	ws     *wsConn     // nil without WebSocket
 	sendFn func(uintptr) bool
-	recvFn func(uintptr) bool
-	reader *PacketReader // whose buffer recvFn fills; the reader goroutine's
-	recvN  int           // result of recvFn
-	recvNo syscall.Errno // result of recvFn
+	reader *PacketReader // what reads while the Conn rests; nil = it never does
+	next   Handler       // and what goes on afterwards
+	end    func()        // called when nothing of the Conn is left; may be nil
 	remote netip.AddrPort
 
 	queued     atomic.Int64 // bytes of pending, sealed and wire
@@ -98,19 +97,15 @@ type Conn struct {
 
 // newConn makes a Conn of an accepted socket. For TLS and WebSocket the layers must have finished their handshakes;
 // from here on writes of the layers go to the queue.
-func newConn(h *host, tcp *net.TCPConn, remote netip.AddrPort) (*Conn, error) {
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	c := &Conn{host: h, tcp: tcp, raw: raw, remote: remote}
-	if err := raw.Control(func(fd uintptr) { c.fd = fd }); err != nil {
-		return nil, err
-	}
+func newConn(h *host, tcp stream, remote netip.AddrPort) *Conn {
+	c := &Conn{host: h, tcp: tcp, fd: tcp.number(), remote: remote}
 	c.sendFn = c.sendOnce
-	c.recvFn = c.recvOnce
+	if d, ok := tcp.(*descriptor); ok {
+		c.desc = d
+		d.rest = c
+	}
 	c.open.Store(true)
-	return c, nil
+	return c
 }
 
 // RemoteAddr is the client's real address: the one in the PROXY header or X-Forwarded-For when a trusted proxy sent
@@ -194,59 +189,60 @@ func (c *Conn) sendOwn() bool {
 // readLazily waits until bytes are there and only then takes r's buffer and fills it, so that a waiting client holds
 // none. For connections without TLS.
 func (c *Conn) readLazily(r *PacketReader) (int, error) {
-	c.reader = r
-	if c.ws != nil {
-		c.ws.reading.Store(true)
-		defer c.ws.reading.Store(false)
+	if c.desc != nil {
+		return c.readDescriptor(r)
 	}
+	c.ws.reading.Store(true)
+	defer c.ws.reading.Store(false)
 	for {
-		if c.ws != nil && c.ws.err != nil {
+		if c.ws.err != nil {
 			return 0, c.readError(c.ws.err)
 		}
-		c.recvN, c.recvNo = 0, 0
-		if err := c.raw.Read(c.recvFn); err != nil {
+		n, err := c.tcp.(*netStream).readWhenThere(r)
+		if err != nil {
 			return 0, c.readError(err)
 		}
-		if c.recvNo != 0 {
-			return 0, c.readError(&net.OpError{Op: "read", Net: "tcp", Err: c.recvNo})
+		if n = c.unframe(r.store.b[:n]); n > 0 {
+			return n, nil
 		}
-		if c.recvN == 0 {
-			return 0, c.readError(io.EOF)
-		}
-		n := c.recvN
-		if c.ws != nil {
-			if n = c.unframe(r.store.b[:n]); n == 0 {
-				r.release()
-				continue
-			}
-		}
-		return n, nil
+		r.release()
 	}
 }
 
-// recvOnce runs inside the runtime's hold on the descriptor and fills the reader's buffer. Returning false waits for
-// more. PUBACKs that came alone are handed over here, and the wait goes on.
-//
-// Tried and left: taking a read that fills no buffer as the last, which saves a call that would only be told EAGAIN. The
-// end of a stream that comes together with its last bytes is announced with them, and never again.
-func (c *Conn) recvOnce(fd uintptr) bool {
-	r := c.reader
+// readDescriptor is readLazily of plain MQTT over TCP. PUBACKs that come alone are handed over, and the wait goes on.
+func (c *Conn) readDescriptor(r *PacketReader) (int, error) {
 	for {
-		b := r.acquire()
-		c.recvN, c.recvNo = recv(fd, b)
-		if c.recvN <= 0 {
-			r.release()
-			return c.recvNo != syscall.EAGAIN
+		if err := c.desc.wait(); err != nil {
+			return 0, c.readError(err)
 		}
-		if c.ws != nil || r.onPuback == nil {
-			return true
-		}
-		rest := r.pubacks(b[:c.recvN])
-		if len(rest) > 0 {
-			c.recvN = copy(b, rest)
-			return true
+		n, err := c.tryRead(r)
+		if n > 0 || err != nil {
+			return n, err
 		}
 	}
+}
+
+// tryRead fills r's buffer with what is there, without waiting. n is 0 when that is nothing, or PUBACKs alone.
+func (c *Conn) tryRead(r *PacketReader) (n int, err error) {
+	b := r.acquire()
+	n, errno := c.desc.recv(b)
+	switch {
+	case errno == syscall.EAGAIN:
+		r.release()
+		return 0, nil
+	case errno != 0:
+		r.release()
+		return 0, c.readError(c.desc.readError(errno))
+	case n == 0:
+		r.release()
+		return 0, c.readError(io.EOF)
+	}
+	rest := r.pubacks(b[:n])
+	if len(rest) == 0 {
+		r.release()
+		return 0, nil
+	}
+	return copy(b, rest), nil
 }
 
 // readError replaces an error that our own closing caused.
@@ -339,16 +335,36 @@ func (c *Conn) CloseWithStatus(grace time.Duration, code int, reason string) {
 	c.wmu.Unlock()
 }
 
-// run calls handle and leaves nothing of the connection behind, whether handle returns or panics.
-func (c *Conn) run(handle func(*Conn)) {
+// Handler serves a connection. It returns nil when it is done with it, or what shall be called, on another goroutine,
+// when the client says something more: see PacketReader.Idle.
+type Handler func(*Conn) Handler
+
+// run calls h, and what it returns, until the Conn rests or is done with. Then, or after a panic, it leaves nothing of
+// the connection behind.
+func (c *Conn) run(h Handler) {
+	resting := false
 	defer func() {
+		if resting {
+			return // another goroutine may have it by now
+		}
 		if v := recover(); v != nil {
 			c.host.panicked(c, v)
 		}
 		_ = c.Close()
 		c.wait()
+		if c.end != nil {
+			c.end()
+		}
 	}()
-	handle(c)
+	for h != nil {
+		h = h(c)
+		if h != nil && c.reader != nil {
+			c.next = h
+			if resting = c.desc.lie(); resting {
+				return
+			}
+		}
+	}
 	c.linger()
 }
 

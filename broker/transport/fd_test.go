@@ -36,7 +36,7 @@ func fdChild() int {
 		cancel()
 	}()
 	fmt.Println(l.Addr())
-	if err := l.Serve(ctx, echo); err != nil {
+	if err := l.Serve(ctx, once(echo)); err != nil {
 		fmt.Println("ERR", err)
 		return 1
 	}

@@ -311,7 +311,7 @@ func (c *Conn) sendNow() error {
 // sendWait gives wire to the socket as soon as that takes at least one byte. The caller owns wire.
 func (c *Conn) sendWait() error {
 	c.waiting, c.sendErr = true, 0
-	if err := c.raw.Write(c.sendFn); err != nil {
+	if err := c.tcp.writeWhen(c.sendFn); err != nil {
 		return err
 	}
 	if c.sendErr != 0 {

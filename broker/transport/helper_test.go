@@ -91,6 +91,7 @@ type options struct {
 	ws       WSConfig
 	log      *slog.Logger
 	mux      func(*http.ServeMux)
+	handler  Handler // instead of handle
 }
 
 // serve starts a listener whose handle is given, or, when it is nil, hands the Conn to the test and waits until the
@@ -113,6 +114,10 @@ func serve(t testing.TB, transport string, o options, handle func(*Conn)) *serve
 			}
 		}
 	}
+	handler := o.handler
+	if handler == nil {
+		handler = once(handle)
+	}
 	cfg := o.listener
 	cfg.Name, cfg.Bind = "mqtt", "127.0.0.1:0"
 	if transport == "tls" || transport == "wss" {
@@ -127,7 +132,7 @@ func serve(t testing.TB, transport string, o options, handle func(*Conn)) *serve
 	if transport == "tcp" || transport == "tls" {
 		ctx, cancel := context.WithCancel(context.Background())
 		wg.Go(func() {
-			if err := l.Serve(ctx, handle); err != nil {
+			if err := l.Serve(ctx, handler); err != nil {
 				t.Errorf("Serve: %v", err)
 			}
 		})
@@ -137,7 +142,7 @@ func serve(t testing.TB, transport string, o options, handle func(*Conn)) *serve
 	if o.ws.QueueLimit == 0 {
 		o.ws.QueueLimit = cfg.QueueLimit
 	}
-	s.ws = NewWebSocketHandler(o.ws, handle, o.log)
+	s.ws = NewWebSocketHandler(o.ws, handler, o.log)
 	mux := http.NewServeMux()
 	mux.Handle("/mqtt", s.ws)
 	if o.mux != nil {
@@ -278,4 +283,12 @@ func publish(n int, fill byte) []byte {
 		break
 	}
 	return append(b, strings.Repeat(string(rune(fill)), n)...)
+}
+
+// once makes a Handler of a function that serves a connection to its end.
+func once(f func(*Conn)) Handler {
+	return func(c *Conn) Handler {
+		f(c)
+		return nil
+	}
 }

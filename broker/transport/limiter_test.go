@@ -182,7 +182,7 @@ func TestServeEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served, handled := make(chan error, 1), make(chan *Conn, 1)
 	go func() {
-		served <- l.Serve(ctx, func(c *Conn) { handled <- c; _, _ = c.Read(make([]byte, 1)) })
+		served <- l.Serve(ctx, once(func(c *Conn) { handled <- c; _, _ = c.Read(make([]byte, 1)) }))
 	}()
 	cl, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {

@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -53,6 +56,8 @@ type Listener struct {
 	cfg   ListenerConfig
 	log   *slog.Logger
 	tcp   *net.TCPListener
+	file  *os.File        // tcp once more, for Serve without TLS: net lets nobody wait for its own
+	raw   syscall.RawConn // of file
 	host  *host
 	limit *limiter
 	cert  *certificate // nil without TLS
@@ -61,9 +66,10 @@ type Listener struct {
 
 	web     sync.WaitGroup // accept loop and handshakes of NetListener
 	running sync.WaitGroup // connections of Serve
+	pollers []*poller      // Serve's; without TLS
 
 	mu        sync.Mutex
-	preparing map[*socket]struct{} // in a handshake; nil once closed
+	preparing map[io.Closer]struct{} // in a handshake; nil once closed
 
 	active, accepted, acceptErrors, refusedLimit, refusedProxy, handshakeFailed atomic.Int64
 
@@ -83,7 +89,7 @@ func Listen(cfg ListenerConfig, log *slog.Logger) (*Listener, error) {
 		host:      newHost(cfg.Name, cfg.QueueLimit, log),
 		limit:     newLimiter(cfg.MaxConnections, cfg.PerAddress),
 		done:      make(chan struct{}),
-		preparing: make(map[*socket]struct{}),
+		preparing: make(map[io.Closer]struct{}),
 	}
 	l.limit.total = cfg.Total
 	if cfg.ProxyProtocol && len(cfg.TrustedProxies) == 0 {
@@ -109,7 +115,22 @@ func Listen(cfg ListenerConfig, log *slog.Logger) (*Listener, error) {
 		return nil, bindError(cfg, err)
 	}
 	l.tcp = ln.(*net.TCPListener)
+	if err := l.again(); err != nil {
+		_ = ln.Close()
+		return nil, bindError(cfg, err)
+	}
 	return l, nil
+}
+
+// again opens the listening socket a second time.
+func (l *Listener) again() (err error) {
+	if l.file, err = l.tcp.File(); err != nil {
+		return err
+	}
+	if l.raw, err = l.file.SyscallConn(); err != nil {
+		_ = l.file.Close()
+	}
+	return err
 }
 
 // setOptions finds peers that vanished within two minutes and bounds what the kernel buffers.
@@ -125,6 +146,7 @@ func (l *Listener) setOptions(_, _ string, c syscall.RawConn) error {
 		set(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60)
 		set(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15)
 		set(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4)
+		set(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		if l.cfg.SendBuffer > 0 {
 			set(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, l.cfg.SendBuffer)
 		}
@@ -189,126 +211,201 @@ func (l *Listener) stop() {
 	l.once.Do(func() {
 		close(l.done)
 		_ = l.tcp.Close()
+		_ = l.file.Close()
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for s := range l.preparing {
-			_ = s.TCPConn.Close()
+			_ = s.Close()
 		}
 		l.preparing = nil
 	})
 }
 
-// Serve accepts MQTT connections over TCP or TLS and runs handle for each on a goroutine of its own. The connection is
-// closed when handle returns or panics; a panic is logged and counted. When ctx is done or Close is called no more is
-// accepted, and Serve returns nil as soon as the last handle has returned: close the connections to get there.
-func (l *Listener) Serve(ctx context.Context, handle func(*Conn)) error {
+// Serve accepts MQTT connections over TCP or TLS and runs handle for each on a goroutine of its own; without TLS they may
+// rest. The connection is closed when its last Handler returns nil or panics; a panic is logged and counted. When ctx is
+// done or Close is called no more is accepted, and Serve returns nil as soon as the last connection has ended: close them
+// to get there.
+func (l *Listener) Serve(ctx context.Context, handle Handler) error {
 	release := context.AfterFunc(ctx, l.stop)
 	defer release()
-	l.accept(func(tcp *net.TCPConn, peer netip.AddrPort) {
-		l.running.Go(func() { l.serve(tcp, peer, handle) })
+	if l.cert != nil {
+		l.accept(func() error {
+			s, err := l.acceptNet()
+			if err == nil {
+				l.running.Go(func() { l.serveTLS(s, handle) })
+			}
+			return err
+		})
+		l.running.Wait()
+		return nil
+	}
+	for range max(runtime.GOMAXPROCS(0)/2, 1) {
+		p, err := newPoller()
+		if err != nil {
+			l.stop()
+			l.closePollers()
+			return err
+		}
+		l.pollers = append(l.pollers, p)
+	}
+	defer l.closePollers()
+	l.accept(func() error {
+		d, peer, err := l.acceptDescriptor()
+		if err == nil {
+			l.running.Add(1)
+			go l.serve(d, peer, handle)
+		}
+		return err
 	})
 	l.running.Wait()
 	return nil
 }
 
-// serve is the life of one connection.
-func (l *Listener) serve(tcp *net.TCPConn, peer netip.AddrPort, handle func(*Conn)) {
+func (l *Listener) closePollers() {
+	for _, p := range l.pollers {
+		p.close()
+	}
+}
+
+// serve begins the life of a connection of plain TCP.
+func (l *Listener) serve(d *descriptor, peer netip.AddrPort, handle Handler) {
 	l.active.Add(1)
-	defer l.active.Add(-1)
-	s, t, key, err := l.prepare(tcp, peer)
+	end := func() {
+		l.active.Add(-1)
+		l.running.Done()
+	}
+	remote, key, err := l.admit(d, peer)
 	if err != nil {
+		_ = d.Close()
+		end()
 		return
 	}
-	defer l.limit.give(key)
-	c, err := newConn(l.host, tcp, s.remote)
-	if err != nil {
-		_ = tcp.Close()
-		return
-	}
-	if t != nil {
-		c.tls, c.sock = t, s
-		s.attach(c)
+	c := newConn(l.host, d, remote)
+	c.end = func() {
+		l.limit.give(key)
+		end()
 	}
 	c.run(handle)
 }
 
-// prepare takes a place under the limits and does the handshakes. On success the caller gives key back; on failure the
-// connection is closed and counted.
-func (l *Listener) prepare(tcp *net.TCPConn, peer netip.AddrPort) (s *socket, t *tls.Conn, key netip.Addr, err error) {
-	s = &socket{TCPConn: tcp, remote: peer}
-	placed := false
+// serveTLS is the life of one connection of TLS.
+func (l *Listener) serveTLS(s *socket, handle Handler) {
+	l.active.Add(1)
+	defer l.active.Add(-1)
+	t, key, err := l.prepare(s)
+	if err != nil {
+		return
+	}
+	defer l.limit.give(key)
+	tcp, err := newNetStream(s.TCPConn)
+	if err != nil {
+		_ = s.Close()
+		return
+	}
+	c := newConn(l.host, tcp, s.remote)
+	c.tls, c.sock = t, s
+	s.attach(c)
+	c.run(handle)
+}
+
+// prepare does what comes before the first byte of the client's protocol. On success the caller gives key back; on
+// failure the connection is closed and counted.
+func (l *Listener) prepare(s *socket) (t *tls.Conn, key netip.Addr, err error) {
 	defer func() {
-		if v := recover(); v != nil {
-			l.host.panicked(&Conn{remote: peer}, v)
-			err = fmt.Errorf("handshake panicked: %v", v)
-		}
 		if err != nil {
-			_ = tcp.Close()
-			if placed {
-				l.limit.give(key)
-			}
-			l.log.Debug("connection refused", "listener", l.cfg.Name, "remote", s.remote, "err", err)
+			_ = s.TCPConn.Close()
 		}
 	}()
+	s.remote, key, err = l.admit(s.TCPConn, s.remote)
+	if err != nil || l.cert == nil {
+		return nil, key, err
+	}
+	t = tls.Server(s, l.cert.config)
+	if err = l.guarded(s.remote, func() error { return l.timed(s.TCPConn, l.cfg.HandshakeTimeout, t.Handshake) }); err != nil {
+		l.handshakeFailed.Add(1)
+		l.limit.give(key)
+		l.refused(s.remote, err)
+	}
+	return t, key, err
+}
+
+// guarded runs a step of the handshake and makes an error of its panic.
+func (l *Listener) guarded(remote netip.AddrPort, step func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.host.panicked(&Conn{remote: remote}, v)
+			err = fmt.Errorf("handshake panicked: %v", v)
+		}
+	}()
+	return step()
+}
+
+// admit reads the PROXY header, where there has to be one, and takes a place under the limits, which the caller gives
+// back by key. It returns the client's address, as far as that is known, and counts a refusal.
+func (l *Listener) admit(conn io.ReadCloser, peer netip.AddrPort) (remote netip.AddrPort, key netip.Addr, err error) {
+	remote = peer
 	if l.cfg.ProxyProtocol {
-		if err = l.readProxy(s); err != nil {
+		err = l.guarded(peer, func() (err error) {
+			remote, err = l.readProxy(conn, peer)
+			return err
+		})
+		if err != nil {
 			l.refusedProxy.Add(1)
-			return s, nil, key, err
+			l.refused(remote, err)
+			return remote, key, err
 		}
 	}
-	if !contains(l.cfg.TrustedProxies, s.remote.Addr()) {
-		key = addressKey(s.remote.Addr())
+	if !contains(l.cfg.TrustedProxies, remote.Addr()) {
+		key = addressKey(remote.Addr())
 	}
 	if err = l.limit.take(key); err != nil {
 		l.refusedLimit.Add(1)
 		if n, ok := l.limitGate.pass(); ok {
-			l.log.Warn("connections refused", "listener", l.cfg.Name, "remote", s.remote, "err", err, "since_last", n)
+			l.log.Warn("connections refused", "listener", l.cfg.Name, "remote", remote, "err", err, "since_last", n)
 		}
-		return s, nil, key, err
+		l.refused(remote, err)
 	}
-	placed = true
-	if l.cert != nil {
-		t = tls.Server(s, l.cert.config)
-		if err = l.timed(s, l.cfg.HandshakeTimeout, t.Handshake); err != nil {
-			l.handshakeFailed.Add(1)
-			return s, nil, key, err
-		}
-	}
-	return s, t, key, nil
+	return remote, key, err
 }
 
-// readProxy replaces the peer's address by the one in the PROXY header.
-func (l *Listener) readProxy(s *socket) error {
-	if !contains(l.cfg.TrustedProxies, s.remote.Addr()) {
-		return fmt.Errorf("%w: add %v to listeners.%s.trusted_proxies if it is a proxy of yours", ErrUntrustedPeer,
-			s.remote.Addr(), l.cfg.Name)
+func (l *Listener) refused(remote netip.AddrPort, err error) {
+	l.log.Debug("connection refused", "listener", l.cfg.Name, "remote", remote, "err", err)
+}
+
+// readProxy returns the address in the PROXY header, the peer's where it tells none.
+func (l *Listener) readProxy(conn io.ReadCloser, peer netip.AddrPort) (netip.AddrPort, error) {
+	if !contains(l.cfg.TrustedProxies, peer.Addr()) {
+		return peer, fmt.Errorf("%w: add %v to listeners.%s.trusted_proxies if it is a proxy of yours", ErrUntrustedPeer,
+			peer.Addr(), l.cfg.Name)
 	}
-	return l.timed(s, l.cfg.ProxyTimeout, func() error {
-		addr, ok, err := readProxyHeader(s.TCPConn)
+	remote := peer
+	err := l.timed(conn, l.cfg.ProxyTimeout, func() error {
+		addr, ok, err := readProxyHeader(conn)
 		if ok {
-			s.remote = addr
+			remote = addr
 		}
 		return err
 	})
+	return remote, err
 }
 
-// timed runs a step of the handshake and closes the socket when it takes too long or the listener is closed.
-func (l *Listener) timed(s *socket, limit time.Duration, step func() error) (err error) {
+// timed runs a step of the handshake and closes the connection when it takes too long or the listener is closed.
+func (l *Listener) timed(conn io.Closer, limit time.Duration, step func() error) (err error) {
 	l.mu.Lock()
 	if l.preparing == nil {
 		l.mu.Unlock()
 		return net.ErrClosed
 	}
-	l.preparing[s] = struct{}{}
+	l.preparing[conn] = struct{}{}
 	l.mu.Unlock()
-	timer := time.AfterFunc(limit, func() { _ = s.TCPConn.Close() })
+	timer := time.AfterFunc(limit, func() { _ = conn.Close() })
 	defer func() { // also after a panic
 		if !timer.Stop() {
 			err = fmt.Errorf("%w after %v", ErrHandshakeTimeout, limit)
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		delete(l.preparing, s)
+		delete(l.preparing, conn)
 	}()
 	return step()
 }

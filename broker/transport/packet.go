@@ -56,8 +56,8 @@ func NewPacketReader(r io.Reader) *PacketReader {
 // block nor close the connection. It may be left out, and Next returns some all the same: those with a reason code, in
 // the middle of other packets, or of a connection over TLS or WebSocket.
 //
-// A reader of a room says little else, and these are taken while the runtime holds the descriptor: without a way through
-// the packets' decoder and back for each.
+// A reader of a room says little else, and these are taken as they lie in the buffer: without a goroutine, and without a
+// way through the packets' decoder and back for each. So f may run on any goroutine, but never on two at once.
 func (pr *PacketReader) OnPuback(f func(id uint16)) { pr.onPuback = f }
 
 // pubacks hands over the PUBACKs that b begins with, and returns the rest.
@@ -67,6 +67,30 @@ func (pr *PacketReader) pubacks(b []byte) []byte {
 		b = b[4:]
 	}
 	return b
+}
+
+// Idle reports that the client has nothing to say just now and that its connection can rest: the Handler may return what
+// goes on with this reader later. It does not wait. What the client said may be read by it.
+func (pr *PacketReader) Idle() bool {
+	if pr.conn == nil || pr.conn.desc == nil || pr.rd < pr.wr || pr.body || pr.skip > 0 {
+		return false
+	}
+	pr.release()
+	for {
+		bytes, other := pr.conn.desc.due()
+		if other {
+			return false
+		}
+		if !bytes {
+			pr.conn.reader = pr
+			return true
+		}
+		n, err := pr.conn.tryRead(pr)
+		if n > 0 || err != nil {
+			pr.wr = n
+			return false // an error comes again
+		}
+	}
 }
 
 // Next reads one packet and returns the first byte of its fixed header and its body. The body is valid until the next

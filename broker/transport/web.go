@@ -3,7 +3,6 @@ package transport
 import (
 	"net"
 	"net/http"
-	"net/netip"
 	"time"
 )
 
@@ -19,22 +18,27 @@ type webListener struct {
 func (l *Listener) NetListener() net.Listener {
 	w := &webListener{l: l, ready: make(chan net.Conn)}
 	l.web.Go(func() {
-		l.accept(func(tcp *net.TCPConn, peer netip.AddrPort) {
-			if l.cert == nil && !l.cfg.ProxyProtocol {
-				w.admit(tcp, peer)
-				return
+		l.accept(func() error {
+			s, err := l.acceptNet()
+			switch {
+			case err != nil:
+				return err
+			case l.cert == nil && !l.cfg.ProxyProtocol:
+				w.admit(s)
+			default:
+				l.web.Go(func() { w.admit(s) })
 			}
-			l.web.Go(func() { w.admit(tcp, peer) })
+			return nil
 		})
 	})
 	return w
 }
 
 // admit prepares a connection and waits until it is accepted.
-func (w *webListener) admit(tcp *net.TCPConn, peer netip.AddrPort) {
+func (w *webListener) admit(s *socket) {
 	l := w.l
 	l.active.Add(1)
-	s, t, key, err := l.prepare(tcp, peer)
+	t, key, err := l.prepare(s)
 	if err != nil {
 		l.active.Add(-1)
 		return

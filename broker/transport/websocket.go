@@ -62,7 +62,7 @@ type WebSocketHandler struct {
 	cfg      WSConfig
 	origins  originPolicy
 	host     *host
-	handle   func(*Conn)
+	handle   Handler
 	upgrader websocket.Upgrader
 	limit    *limiter
 	pings    pinger
@@ -77,7 +77,7 @@ type WebSocketHandler struct {
 // NewWebSocketHandler returns a handler that runs handle for each MQTT client. The connection is closed when handle
 // returns or panics. Connections of NetListener and plain TCP connections of any http.Server can be served; TLS that
 // somebody else terminated in this process cannot.
-func NewWebSocketHandler(cfg WSConfig, handle func(*Conn), log *slog.Logger) *WebSocketHandler {
+func NewWebSocketHandler(cfg WSConfig, handle Handler, log *slog.Logger) *WebSocketHandler {
 	if cfg.Name == "" {
 		cfg.Name = "ws"
 	}
@@ -243,10 +243,11 @@ func (h *WebSocketHandler) adopt(nc net.Conn, addr netip.AddrPort) (*Conn, error
 	default:
 		return nil, fmt.Errorf("connection is a %T: use the listener of this package", nc)
 	}
-	c, err := newConn(h.host, tcp, addr)
+	stream, err := newNetStream(tcp)
 	if err != nil {
 		return nil, err
 	}
+	c := newConn(h.host, stream, addr)
 	c.sock, c.tls = sock, sec
 	c.ws = &wsConn{frames: frameReader{limit: uint64(h.cfg.ReadLimit)}}
 	if sock != nil {
