@@ -177,6 +177,7 @@ func (b *Broker) Serve(conn *transport.Conn) transport.Handler {
 		c.lastRead.Store(b.now())
 		c.acked(id)
 	})
+	pr.OnPacket(c.atOnce)
 	c.next = func(*transport.Conn) transport.Handler { return b.serve(c, pr) }
 	return b.serve(c, pr)
 }

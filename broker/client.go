@@ -64,6 +64,7 @@ type client struct {
 	aliases  map[uint16]string
 	previous map[uint16]storage.Unfinished // what the connection before left and the client has not come back to
 	flooding int                           // publishes in a row that were above the quota
+	hasty    bool                          // the last of them has not been waited for
 
 	// Owned by the worker.
 	place    int // in the worker's list of clients

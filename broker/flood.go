@@ -22,17 +22,20 @@ func (c *client) throttle(size int) *problem.Problem {
 		return nil
 	}
 	c.flooding++
+	c.hasty = true
 	return problem.New(problem.RateLimited, "").After(wait)
 }
 
-// calm waits before the next packet of a client that floods, and says when it is enough. The reader calls it.
+// calm waits, once for each refusal, before the next packet of a client that floods, and says when it is enough. The
+// reader calls it.
 func (c *client) calm() error {
 	switch {
-	case c.flooding == 0:
+	case !c.hasty:
 		return nil
 	case c.flooding >= floodRefusals:
 		return closing{reasonRate}
 	}
+	c.hasty = false
 	defer c.holding()()
 	t := time.NewTimer(min(time.Duration(c.flooding)*floodPause, floodPauseMax))
 	defer t.Stop()

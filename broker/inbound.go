@@ -28,10 +28,15 @@ func (e closing) Error() string { return "connection ends" }
 func (c *client) read(pr *transport.PacketReader) (silent bool) {
 	limit := c.b.heldPacket()
 	for {
-		if pr.Idle() {
+		err := c.calm()
+		if err == nil && pr.Idle() {
 			return true
 		}
-		first, body, err := pr.Next(limit)
+		var first byte
+		var body []byte
+		if err == nil {
+			first, body, err = pr.Next(limit)
+		}
 		var large *transport.TooLargeError
 		switch {
 		case err == nil:
@@ -40,9 +45,6 @@ func (c *client) read(pr *transport.PacketReader) (silent bool) {
 		case errors.As(err, &large):
 			err = c.oversize(pr, large)
 			c.lastRead.Store(c.b.now())
-		}
-		if err == nil {
-			err = c.calm()
 		}
 		if err == nil {
 			continue
@@ -63,6 +65,26 @@ func (c *client) read(pr *transport.PacketReader) (silent bool) {
 		}
 		return false
 	}
+}
+
+// atOnce handles a PUBLISH for which the reader would not have to wait for anything, and returns true; anything else it
+// leaves alone. The poller calls it in place of the reader, while there is none.
+func (c *client) atOnce(first byte, body []byte) bool {
+	l := &c.b.cfg.Limits
+	if first&typeMask != typePublish || first>>1&3 > 1 || len(body) > c.b.heldPacket() || c.flooding > 0 ||
+		c.b.cfg.Log.Space() != nil || c.acks.full(int64(len(body)), l.InFlight, l.InFlightBytes) {
+		return false
+	}
+	c.lastRead.Store(c.b.now())
+	var end closing
+	if err := c.packet(first, body); errors.As(err, &end) {
+		if end.reason != 0 {
+			c.disconnect(end.reason)
+		} else {
+			_ = c.conn.Close()
+		}
+	}
+	return true
 }
 
 // packet handles one packet; body is valid during the call only.

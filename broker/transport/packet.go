@@ -41,6 +41,7 @@ type PacketReader struct {
 	small [16]byte // waits for the first bytes where r needs a buffer for that
 
 	onPuback func(id uint16)
+	onPacket func(first byte, body []byte) bool
 }
 
 // NewPacketReader reads packets from r. A Conn of this package is waited for without any buffer.
@@ -59,6 +60,27 @@ func NewPacketReader(r io.Reader) *PacketReader {
 // A reader of a room says little else, and these are taken as they lie in the buffer: without a goroutine, and without a
 // way through the packets' decoder and back for each. So f may run on any goroutine, but never on two at once.
 func (pr *PacketReader) OnPuback(f func(id uint16)) { pr.onPuback = f }
+
+// OnPacket sets a function that is offered the packets of a resting connection, one by one, before a goroutine is started
+// for them. It returns true when it has dealt with one, which must not block, and false, having done nothing, when that
+// and all that follows is for Next. body is valid during the call only.
+func (pr *PacketReader) OnPacket(f func(first byte, body []byte) bool) { pr.onPacket = f }
+
+// offer hands over what b begins with, as far as it is taken, and returns the rest.
+func (pr *PacketReader) offer(b []byte) []byte {
+	for {
+		b = pr.pubacks(b)
+		if len(b) < 2 || pr.onPacket == nil {
+			return b
+		}
+		length, size, err := remainingLength(b[1:])
+		end := 1 + size + length
+		if err != nil || size == 0 || end > len(b) || !pr.onPacket(b[0], b[1+size:end:end]) {
+			return b
+		}
+		b = b[end:]
+	}
+}
 
 // pubacks hands over the PUBACKs that b begins with, and returns the rest.
 func (pr *PacketReader) pubacks(b []byte) []byte {

@@ -1,8 +1,12 @@
 package transport
 
 // A connection of plain MQTT over TCP that has nothing to say rests: no goroutine waits for it. The poller reads what
-// comes; PUBACKs, which are most of what a reader of a room says, it hands over itself, and for anything else it starts a
-// goroutine, which may block.
+// comes; PUBACKs, which are most of what a reader of a room says, and what else can be dealt with at once it hands over
+// itself, and for anything else it starts a goroutine, which may block.
+
+// readsInARow is how often the poller reads from one connection before others have their turn, and the connection gets a
+// goroutine.
+const readsInARow = 4
 
 // readable implements rester.
 func (c *Conn) readable(buf []byte) {
@@ -14,12 +18,12 @@ func (c *Conn) readable(buf []byte) {
 		}
 	}()
 	r := c.reader
-	for {
+	for range readsInARow {
 		n, _ := c.desc.recv(buf)
 		if n <= 0 {
 			break
 		}
-		if rest := r.pubacks(buf[:n]); len(rest) > 0 {
+		if rest := r.offer(buf[:n]); len(rest) > 0 {
 			r.wr = copy(r.acquire(), rest)
 			c.awake()
 			return
@@ -28,7 +32,7 @@ func (c *Conn) readable(buf []byte) {
 			return
 		}
 	}
-	// Nothing there, which is nothing to do, or the end or an error, which the goroutine finds too.
+	// Nothing there, which is nothing to do, or the end or an error, which the goroutine finds too, or too much.
 	if !c.desc.lie() {
 		c.awake()
 	}
