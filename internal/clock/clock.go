@@ -26,6 +26,10 @@ func Since(t time.Time) time.Duration { return Now().Sub(t) }
 // Until returns the time left until t.
 func Until(t time.Time) time.Duration { return t.Sub(Now()) }
 
+// Deadline returns the time in d from now as connections and timers of the runtime understand it: SetOffset does not
+// move it.
+func Deadline(d time.Duration) time.Time { return time.Now().Add(d) }
+
 // UnixMilli returns the wall clock in milliseconds since the epoch, the unit of every stored time.
 func UnixMilli() int64 { return Now().UnixMilli() }
 
