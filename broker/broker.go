@@ -154,6 +154,11 @@ func (b *Broker) dispatch(watch *storage.Watcher) {
 		for _, t := range ch.Taken {
 			b.fence(t)
 		}
+		for _, n := range ch.Nodes {
+			if n.Node == b.cfg.Node && n.Boot == b.cfg.Boot && !n.Up { // it was taken for lost, and is not
+				b.cfg.Log.Propose(&storage.NodeUp{Node: n.Node, Boot: n.Boot}, ignore)
+			}
+		}
 		for _, w := range b.workers {
 			w.changed(&ch)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -16,6 +17,8 @@ type Leader interface {
 	LeaderChanges() <-chan struct{}
 	LogTime() int64        // ms
 	DestructionHeld() bool // the clock jumped: nothing is expired or removed for a while
+	// Silent returns the nodes that have not answered the leader for so long.
+	Silent(d time.Duration) []string
 }
 
 // Retention says how much of a room is kept; 0 = that bound does not apply.
@@ -42,6 +45,7 @@ const (
 	outboxBatch  = 256
 	trimBatch    = 10_000 // entries of a room per command
 	defaultEvery = time.Minute
+	lostAfter    = 10 * time.Second // rules.md 4: without contact for so long a node is lost
 )
 
 // Run does the duties whenever this node leads, until ctx ends.
@@ -56,19 +60,21 @@ func (d *Duties) Run(ctx context.Context) {
 	defer walk.Stop()
 	wills := time.NewTimer(math.MaxInt64)
 	defer wills.Stop()
+	nodes := time.NewTicker(time.Second)
+	defer nodes.Stop()
 	for {
 		if d.Leader.IsLeader() {
 			d.followUps(ctx)
 			wills.Reset(d.wills(ctx))
 		}
-		if !d.wait(ctx, watch, walk.C, wills.C) {
+		if !d.wait(ctx, watch, walk.C, wills.C, nodes.C) {
 			return
 		}
 	}
 }
 
 // wait returns when there may be something to do; false when ctx ended.
-func (d *Duties) wait(ctx context.Context, watch *storage.Watcher, walk, wills <-chan time.Time) bool {
+func (d *Duties) wait(ctx context.Context, watch *storage.Watcher, walk, wills, nodes <-chan time.Time) bool {
 	changes := d.Leader.LeaderChanges()
 	for {
 		select {
@@ -83,6 +89,8 @@ func (d *Duties) wait(ctx context.Context, watch *storage.Watcher, walk, wills <
 				d.expire(ctx)
 				d.trim(ctx)
 			}
+		case <-nodes:
+			d.lost(ctx)
 		case <-watch.Wake():
 			if ch := watch.Take(); ch.Outbox || ch.Wills {
 				return true
@@ -104,6 +112,26 @@ func (d *Duties) propose(ctx context.Context, cmd storage.Command) (r storage.Re
 		return a.r, a.err == nil
 	case <-ctx.Done():
 		return storage.Result{}, false
+	}
+}
+
+// lost declares nodes lost that do not answer. Their sessions count as disconnected from then on; one that lives all the
+// same says so and is back.
+func (d *Duties) lost(ctx context.Context) {
+	silent := d.Leader.Silent(lostAfter)
+	if len(silent) == 0 {
+		return
+	}
+	nodes, err := d.Store.Nodes()
+	if err != nil {
+		d.Logger.Error("read nodes", "err", err)
+		return
+	}
+	for _, n := range nodes {
+		if n.Up && slices.Contains(silent, n.Name) {
+			d.Logger.Warn("node is lost", "node", n.Name, "after", lostAfter)
+			d.propose(ctx, &storage.NodeLost{Node: n.Name, Boot: n.Boot})
+		}
 	}
 }
 

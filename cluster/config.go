@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/madang-chat/madang/cluster/link"
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/internal/logentry"
 )
@@ -18,10 +19,14 @@ type Config struct {
 	Dir    string       // the node's own directory, made when missing
 	Logger *slog.Logger // nil: nothing is logged
 
-	// Join starts the node without making it a cluster of its own: it waits until a leader takes it in.
-	Join bool
-	// Transport connects the node to others; its local address is the address of the server. nil: a node alone.
-	Transport raft.Transport
+	// Port is the node's port for others; nil: a node alone. Open takes it over unless it fails.
+	Port    *link.Port
+	Address string   // host:port by which others reach Port
+	Seeds   []string // where to look for them: host:port, dns:host:port, dns+srv:name
+	// Expect is how many nodes found a cluster together. Below 2 a fresh node with Seeds waits to be taken in, one without
+	// is a cluster of its own.
+	Expect  int
+	Replica bool // never to have a vote
 
 	HeartbeatTimeout   time.Duration // how long a follower waits for the leader before it asks for votes
 	ElectionTimeout    time.Duration // how long a candidate waits for votes
@@ -53,7 +58,7 @@ func DefaultConfig(dir, nodeID string) Config {
 		Dir:    dir,
 
 		// A single voter has nobody to wait for: it should lead as soon as it is up. Raft waits one to two heartbeat
-		// timeouts before the first election. With several voters: 700 ms, 700 ms and a lease of 350 ms.
+		// timeouts before the first election. With several voters: see Several.
 		HeartbeatTimeout:   100 * time.Millisecond,
 		ElectionTimeout:    100 * time.Millisecond,
 		LeaderLeaseTimeout: 50 * time.Millisecond,
@@ -80,6 +85,12 @@ func DefaultConfig(dir, nodeID string) Config {
 	}
 }
 
+// Several makes the times those of a cluster of several voters: heartbeat is how long a follower waits for the leader
+// before it asks for votes; a leader that is cut off knows it after half of that. The default is 700 ms.
+func (c *Config) Several(heartbeat time.Duration) {
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = heartbeat, heartbeat, heartbeat/2
+}
+
 // check fills in what was left out and refuses what cannot work.
 func (c *Config) check() error {
 	switch {
@@ -95,6 +106,10 @@ func (c *Config) check() error {
 		return fmt.Errorf("InFlight must be 1 to 64, is %d", c.InFlight)
 	case c.PendingBytes < 1:
 		return fmt.Errorf("PendingBytes must be positive, is %d", c.PendingBytes)
+	case c.Port != nil && c.Address == "":
+		return errors.New("a node with a port needs the address by which others reach it")
+	case c.Port == nil && (c.Expect > 1 || c.Replica || len(c.Seeds) > 0):
+		return errors.New("a node that others belong to needs a port")
 	case c.SegmentBytes < 4096:
 		return fmt.Errorf("SegmentBytes must be at least 4096, is %d", c.SegmentBytes)
 	}

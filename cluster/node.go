@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -24,8 +25,14 @@ type Node struct {
 	snaps *snapshotStore
 	fsm   *fsm
 	prop  *proposer
-	own   *raft.InmemTransport // nil when the transport is the caller's
+	trans io.Closer // raft's transport
 	raft  *raft.Raft
+
+	fresh    atomic.Bool       // the node has not been in a cluster yet
+	letIn    func()            // opens raft's transport to others
+	admitMu  sync.Mutex        // one admission or promise at a time; guards admitted
+	admitted map[string]uint64 // boots of fresh nodes that this leader has taken in
+	contact  contact
 
 	leading atomic.Bool   // leader, and everything before is applied
 	ready   chan struct{} // closed once
@@ -54,14 +61,14 @@ type Node struct {
 }
 
 func newNode(cfg Config, boot uint64, sm StateMachine, fail *failure, logs *logStore, snaps *snapshotStore,
-	own *raft.InmemTransport,
+	trans io.Closer,
 ) *Node {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("component", "cluster"), boot: boot, sm: sm, fail: fail, logs: logs, snaps: snaps,
-		own:     own,
+		trans: trans, admitted: map[string]uint64{},
 		ready:   make(chan struct{}),
 		grown:   make(chan struct{}, 1),
-		seen:    make(chan raft.Observation, 1),
+		seen:    make(chan raft.Observation, seenBuffer),
 		change:  make(chan struct{}),
 		closed:  make(chan struct{}),
 		watched: make(chan struct{}),
@@ -89,8 +96,11 @@ func (n *Node) run(r *raft.Raft) {
 	n.prop.raft = r
 	n.prop.start()
 	n.observer = raft.NewObserver(n.seen, false, func(o *raft.Observation) bool {
-		_, ok := o.Data.(raft.LeaderObservation)
-		return ok
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.FailedHeartbeatObservation, raft.ResumedHeartbeatObservation:
+			return true
+		}
+		return false
 	})
 	r.RegisterObserver(n.observer)
 	go func() {
@@ -98,7 +108,22 @@ func (n *Node) run(r *raft.Raft) {
 		n.watch()
 	}()
 	n.wg.Go(n.snapshotBySize)
+	if port := n.cfg.Port; port != nil {
+		port.Handle(protoForward, n.takeForwarded)
+		port.Handle(protoMembers, n.answerMember)
+		n.wg.Go(port.Serve)
+		n.wg.Go(n.forward)
+		n.wg.Go(n.tend)
+		n.wg.Go(func() {
+			if err := n.join(n.ctx); err != nil {
+				_ = n.fail.report(fmt.Errorf("join a cluster: %w", err))
+			}
+		})
+	}
 }
+
+// seenBuffer is how many observations may wait: raft drops what does not fit, and "answers again" is said once.
+const seenBuffer = 1024
 
 // watch follows leadership, readiness and the clocks until Close.
 func (n *Node) watch() {
@@ -125,8 +150,11 @@ func (n *Node) watch() {
 				n.beginLeading(first)
 				first = false
 			}
-		case <-n.seen:
-			n.broadcast()
+		case o := <-n.seen:
+			if _, ok := o.Data.(raft.LeaderObservation); ok {
+				n.broadcast()
+			}
+			n.heard(o)
 		case <-tick.C:
 			if n.leading.Load() {
 				n.stamp() // a step of the wall clock is noticed on an idle node too
@@ -151,8 +179,9 @@ func (n *Node) watch() {
 			}
 			return
 		}
-		if id := n.Leader(); id != "" && id != n.cfg.NodeID {
-			first = false
+		if id := n.Leader(); id != "" {
+			n.fresh.Store(false)
+			first = first && id == n.cfg.NodeID
 		}
 		select {
 		case <-n.ready:
@@ -170,6 +199,7 @@ func (n *Node) beginLeading(fullStop bool) {
 	event := n.time.resume(last, wall, mono, fullStop)
 	n.timeMu.Unlock()
 	n.logTimeEvent(event)
+	n.contact.clear()
 	n.leading.Store(true)
 	n.prop.lead(true)
 	n.log.Info("leading", "term", n.raft.CurrentTerm())
@@ -431,9 +461,12 @@ func (n *Node) close(ctx context.Context) error {
 	<-n.watched
 	n.raft.DeregisterObserver(n.observer)
 
+	var errs []error
+	if n.cfg.Port != nil { // raft waits for its calls, and this node for nobody's any more
+		errs = append(errs, n.trans.Close())
+	}
 	down := make(chan error, 1)
 	go func() { down <- n.raft.Shutdown().Error() }()
-	var errs []error
 	select {
 	case err := <-down:
 		errs = append(errs, err)
@@ -446,14 +479,14 @@ func (n *Node) close(ctx context.Context) error {
 			return fmt.Errorf("raft did not stop: %w", context.Cause(ctx))
 		}
 	}
+	if n.cfg.Port != nil {
+		errs = append(errs, n.cfg.Port.Close())
+	}
 	n.wg.Wait()
 	n.prop.stop(wait.Done())
 	cancel()
 	<-watching
-	if n.own != nil {
-		errs = append(errs, n.own.Close())
-	}
-	errs = append(errs, n.logs.Close())
+	errs = append(errs, n.trans.Close(), n.logs.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close node: %w", err)
 	}

@@ -245,7 +245,8 @@ func TestApplyErrorStopsTheNode(t *testing.T) {
 
 func TestProposeWaitGivesUpAsUnknown(t *testing.T) {
 	cfg := testConfig(t, filepath.Join(t.TempDir(), "raft"))
-	cfg.Join = true // never gets a leader
+	cfg.Replica = true // never gets a leader
+	withPort(t, &cfg)
 	n := open(t, cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

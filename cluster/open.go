@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"io"
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
@@ -97,6 +98,13 @@ func bootstrap(rc *raft.Config, logs *logStore, snaps *snapshotStore, trans raft
 	}
 }
 
+// isFresh reports whether a node has neither log nor snapshot.
+func isFresh(logs *logStore, snaps *snapshotStore) (bool, error) {
+	last, err := logs.LastIndex()
+	_, found := snaps.newest()
+	return last == 0 && !found, err
+}
+
 // startRaft calls raft.NewRaft, which panics when it cannot save its term or read its log.
 func startRaft(rc *raft.Config, f *fsm, logs *logStore, snaps *snapshotStore, trans raft.Transport) (r *raft.Raft, err error) {
 	defer func() {
@@ -115,7 +123,7 @@ func startRaft(rc *raft.Config, f *fsm, logs *logStore, snaps *snapshotStore, tr
 }
 
 // Open starts a node on cfg.Dir, which must be its own, and applies its log to sm. A fresh directory becomes a cluster
-// of this one voter, unless cfg.Join. It returns without waiting for leadership or for the log: see Ready. The caller
+// of this one voter, unless there are Seeds: then the node looks for others (join.go). It returns without waiting for leadership or for the log: see Ready. The caller
 // owns sm and closes it after Close. Errors that match ErrBehindMark, ErrLogLost, ErrDamaged or ErrOtherNode will not
 // go away by trying again.
 func Open(cfg Config, sm StateMachine) (*Node, error) {
@@ -157,20 +165,35 @@ func open(cfg Config, sm StateMachine) (_ *Node, err error) {
 	if err := checkBoot(sm, snaps, logs); err != nil {
 		return nil, err
 	}
-	trans := cfg.Transport
-	var own *raft.InmemTransport
-	if trans == nil {
-		_, own = raft.NewInmemTransport(raft.ServerAddress(cfg.NodeID))
-		trans = own
-		undo = append(undo, own.Close)
+	var trans raft.Transport
+	var own io.Closer
+	var over *raftTransport
+	if cfg.Port != nil {
+		over = newRaftTransport(cfg.Port, cfg.Address, cfg.Logger)
+		trans, own = over, over
+	} else {
+		_, t := raft.NewInmemTransport(raft.ServerAddress(cfg.NodeID))
+		trans, own = t, t
 	}
+	undo = append(undo, own.Close)
 	rc := cfg.raftConfig()
-	if !cfg.Join {
+	if len(cfg.Seeds) == 0 && cfg.Expect < 2 && !cfg.Replica {
 		if err := bootstrap(rc, logs, snaps, trans); err != nil {
 			return nil, fmt.Errorf("begin a cluster: %w", err)
 		}
 	}
+	fresh, err := isFresh(logs, snaps)
+	if err != nil {
+		return nil, err
+	}
 	n := newNode(cfg, boot, sm, fail, logs, snaps, own)
+	n.fresh.Store(fresh)
+	if over != nil {
+		n.letIn = over.open
+		if err := n.recallWord(); err != nil {
+			return nil, err
+		}
+	}
 	r, err := startRaft(rc, n.fsm, logs, snaps, trans)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,29 @@ const (
 	retryMost  = 500 * time.Millisecond
 )
 
+// carrier takes commands to a leader that is another node, in order. It does not block, and keeps nothing of what it is
+// given after it has returned.
+type carrier interface {
+	carry(first uint64, commands [][]byte) outcome
+}
+
+// outcome says whether the log has what was sent. raft's futures are outcomes.
+type outcome interface{ Error() error }
+
+// foreign is a group of commands of another node that this leader puts into an entry. done is called once, in the order
+// of the calls of offer, and must not block; an error says that the log may not have it.
+type foreign struct {
+	group logentry.Group
+	size  int
+	done  func(error)
+}
+
+// flight is an entry, or a batch that is carried to the leader, under way.
+type flight struct {
+	outcome
+	foreign []foreign
+}
+
 // proposer turns commands into log entries and results into calls of done.
 //
 // Invariants, with head <= sent <= tail:
@@ -52,7 +75,7 @@ type proposer struct {
 
 	kick    chan struct{}                 // 1-buffered: something changed for run
 	answers chan struct{}                 // 1-buffered: out is not empty, or closed
-	flights chan raft.ApplyFuture         // entries in flight, oldest first; run sends, wait receives
+	flights chan flight                   // what is under way, oldest first; run sends, wait receives
 	stopped chan struct{}                 // closed by stop: run and wait end
 	idle    chan struct{}                 // 1-buffered: something changed for drain
 	wg      sync.WaitGroup                // run, answer
@@ -70,7 +93,10 @@ type proposer struct {
 	inFlight int       // entries without an answered future
 	broken   bool      // go back when inFlight is 0
 	failures int       // rounds broken one after the other, for the pause
-	leading  bool      // entries may be sent
+	leading  bool      // entries may be made
+	via      carrier   // while another node leads and can be reached
+	guests   []foreign // groups of other nodes that wait for an entry
+	guestN   int       // commands in them
 	pace     pace
 	holding  bool          // run waits for company of the commands from sent on
 	newest   time.Duration // when the newest command came, while holding
@@ -123,7 +149,7 @@ func newProposer(node string, boot uint64, r applier, stamp func() int64, limits
 		node: node, boot: boot, raft: r, stamp: stamp, limits: limits,
 		kick:    make(chan struct{}, 1),
 		answers: make(chan struct{}, 1),
-		flights: make(chan raft.ApplyFuture, limits.inFlight),
+		flights: make(chan flight, limits.inFlight),
 		stopped: make(chan struct{}),
 		idle:    make(chan struct{}, 1),
 		waited:  make(chan struct{}),
@@ -179,15 +205,47 @@ func (p *proposer) propose(data []byte, done func([]byte, error)) {
 		full := make(chan struct{})
 		p.full.Store(&full)
 	}
-	wake := p.leading && p.inFlight < p.limits.inFlight
+	wake := p.arrived()
+	p.mu.Unlock()
+	if wake {
+		signal(p.kick)
+	}
+}
+
+// arrived reports whether run must be told of what has just come. p.mu is held.
+func (p *proposer) arrived() bool {
+	wake := (p.leading || p.via != nil) && p.inFlight < p.limits.inFlight
 	if p.holding {
 		p.newest = sinceBegan()
-		wake = wake && p.tail-p.sent >= paceGoal
+		wake = wake && p.ready() >= paceGoal
+	}
+	return wake
+}
+
+// ready is how many commands wait to be sent. p.mu is held.
+func (p *proposer) ready() int {
+	n := int(p.tail - p.sent)
+	if p.leading {
+		n += p.guestN
+	}
+	return n
+}
+
+// offer takes in a group of another node. It returns false, and done is not called, when this node does not lead.
+func (p *proposer) offer(f foreign) bool {
+	p.mu.Lock()
+	ok := p.leading && !p.closing
+	wake := false
+	if ok {
+		p.guests = append(p.guests, f)
+		p.guestN += len(f.group.Commands)
+		wake = p.arrived()
 	}
 	p.mu.Unlock()
 	if wake {
 		signal(p.kick)
 	}
+	return ok
 }
 
 // refuse answers a after every command taken before it. p.mu is held.
@@ -216,12 +274,30 @@ func (p *proposer) resize(size int) {
 	p.ring = ring
 }
 
-// lead allows or forbids sending.
+// lead allows or forbids making entries.
 func (p *proposer) lead(leading bool) {
 	p.mu.Lock()
 	p.leading = leading
+	var refused []foreign
 	if leading {
 		p.failures = 0
+	} else {
+		refused, p.guests, p.guestN = p.guests, nil, 0
+	}
+	p.mu.Unlock()
+	for _, f := range refused {
+		f.done(raft.ErrNotLeader)
+	}
+	signal(p.kick)
+	signal(p.idle)
+}
+
+// follow sets what carries commands to the leader; nil = it cannot be reached. Everything unresolved goes first.
+func (p *proposer) follow(via carrier) {
+	p.mu.Lock()
+	p.via = via
+	if via != nil {
+		p.broken, p.failures = true, 0
 	}
 	p.mu.Unlock()
 	signal(p.kick)
@@ -257,25 +333,41 @@ func (p *proposer) run() {
 				pausing = true
 			}
 		}
-		send := p.leading && !p.broken && !pausing && p.inFlight < p.limits.inFlight && p.sent < p.tail
+		send := (p.leading || p.via != nil) && !p.broken && !pausing && p.inFlight < p.limits.inFlight && p.ready() > 0
 		var first uint64
+		var via carrier
+		var guests []foreign
 		p.holding = false
-		if send {
+		switch {
+		case !send:
+		case !p.leading: // who leads waits for company
+			via = p.via
+			first = p.take(p.limits.entryBytes / 2)
+		default:
 			now := sinceBegan()
-			if wait := p.pace.hold(now, int(p.tail-p.sent)); wait > 0 && !p.closing {
+			ready := p.ready()
+			if wait := p.pace.hold(now, ready); wait > 0 && !p.closing {
 				send, p.holding = false, true
 				hold.Reset(wait)
-			} else {
-				first = p.take()
-				p.pace.take(now, p.newest, len(p.scratch))
+				break
 			}
+			var size int
+			guests, size = p.takeGuests(p.limits.entryBytes / 2)
+			first = p.take(p.limits.entryBytes - size)
+			p.pace.take(now, p.newest, ready-p.ready())
 		}
 		p.mu.Unlock()
 
 		if send {
-			future := p.raft.Apply(p.encode(first), 0)
+			f := flight{foreign: guests}
+			if via != nil {
+				f.outcome = via.carry(first, p.scratch)
+				clear(p.scratch)
+			} else {
+				f.outcome = p.raft.Apply(p.encode(first, guests), 0)
+			}
 			select {
-			case p.flights <- future:
+			case p.flights <- f:
 			case <-p.stopped:
 				return
 			}
@@ -297,14 +389,30 @@ func (p *proposer) pauseLength() time.Duration {
 	return min(p.retries.first<<min(p.failures-1, 20), p.retries.most)
 }
 
-// take moves the next waiting commands into scratch and counts an entry in flight. p.mu is held.
-func (p *proposer) take() (first uint64) {
+// takeGuests moves the oldest groups of other nodes out, as many as fit into size bytes, at least one. p.mu is held.
+func (p *proposer) takeGuests(limit int) (out []foreign, size int) {
+	n := 0
+	for n < len(p.guests) && n < logentry.MaxGroups-1 && (n == 0 || size+p.guests[n].size <= limit) {
+		size += p.guests[n].size
+		p.guestN -= len(p.guests[n].group.Commands)
+		n++
+	}
+	out = p.guests[:n:n]
+	if p.guests = p.guests[n:]; len(p.guests) == 0 {
+		p.guests = nil
+	}
+	return out, size
+}
+
+// take moves the next waiting commands into scratch, as many as fit into limit bytes, at least one, and counts a flight.
+// p.mu is held.
+func (p *proposer) take(limit int) (first uint64) {
 	first = p.sent
 	p.scratch = p.scratch[:0]
 	size := 0
 	for p.sent < p.tail && len(p.scratch) < p.limits.entryCommands {
 		data := p.at(p.sent).data
-		if size += len(data); size > p.limits.entryBytes && len(p.scratch) > 0 {
+		if size += len(data); size > limit && len(p.scratch) > 0 {
 			break
 		}
 		p.scratch = append(p.scratch, data)
@@ -316,15 +424,20 @@ func (p *proposer) take() (first uint64) {
 	return first
 }
 
-// encode stamps and encodes the commands in scratch. Only run calls it, so that stamps rise in the order of entries.
-func (p *proposer) encode(first uint64) []byte {
+// encode stamps and encodes the commands in scratch, and the groups of other nodes. Only run calls it, so that stamps rise
+// in the order of entries.
+func (p *proposer) encode(first uint64, guests []foreign) []byte {
 	size := 9 + len(p.node) + 6*binary.MaxVarintLen64
 	for _, c := range p.scratch {
 		size += len(c) + binary.MaxVarintLen32
 	}
-	e := logentry.Entry{
-		Time:   p.stamp(),
-		Groups: []logentry.Group{{Node: p.node, Boot: p.boot, First: first, Commands: p.scratch}},
+	e := logentry.Entry{Time: p.stamp()}
+	if len(p.scratch) > 0 {
+		e.Groups = append(e.Groups, logentry.Group{Node: p.node, Boot: p.boot, First: first, Commands: p.scratch})
+	}
+	for i := range guests {
+		e.Groups = append(e.Groups, guests[i].group)
+		size += guests[i].size + len(guests[i].group.Node) + 4*binary.MaxVarintLen64
 	}
 	data := e.Append(make([]byte, 0, size))
 	clear(p.scratch)
@@ -338,8 +451,8 @@ func (p *proposer) encode(first uint64) []byte {
 func (p *proposer) wait() {
 	for {
 		select {
-		case future := <-p.flights:
-			err := future.Error()
+		case f := <-p.flights:
+			err := f.Error()
 			p.mu.Lock()
 			p.inFlight--
 			switch {
@@ -357,9 +470,12 @@ func (p *proposer) wait() {
 					p.stats.unknown++
 				}
 			}
-			more := p.broken || p.sent < p.tail && !p.holding
+			more := p.broken || p.ready() > 0 && !p.holding
 			ending := p.closing
 			p.mu.Unlock()
+			for _, g := range f.foreign {
+				g.done(err)
+			}
 			if more {
 				signal(p.kick)
 			}
@@ -469,14 +585,14 @@ func (p *proposer) answer() {
 }
 
 // drain refuses new commands and waits until all are answered, or until there is nobody to answer them: the node does
-// not lead and nothing is in flight. It gives up when giveUp is closed.
+// not lead, reaches nobody who does, and nothing is in flight. It gives up when giveUp is closed.
 func (p *proposer) drain(giveUp <-chan struct{}) {
 	p.mu.Lock()
 	p.closing = true
 	p.mu.Unlock()
 	for {
 		p.mu.Lock()
-		done := p.inFlight == 0 && (p.head == p.tail || !p.leading)
+		done := p.inFlight == 0 && (p.head == p.tail || !p.leading && p.via == nil)
 		p.mu.Unlock()
 		if done {
 			return

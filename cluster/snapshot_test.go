@@ -16,7 +16,7 @@ import (
 )
 
 // eventually waits for a condition that nothing announces.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -27,25 +27,23 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// pair opens two nodes that reach each other: a leads, b waits to be taken in.
-func pair(t *testing.T) (a, b running, configs [2]cluster.Config, transports [2]*raft.InmemTransport) {
+// pair opens a, which leads alone, and makes the configuration of b, which finds it.
+func pair(t *testing.T) (a running, b cluster.Config) {
 	t.Helper()
 	base := t.TempDir()
-	var nodes [2]running
+	var configs [2]cluster.Config
 	for i, id := range []string{"a", "b"} {
-		_, transports[i] = raft.NewInmemTransport(raft.ServerAddress(id))
-		t.Cleanup(func() { transports[i].Close() })
 		cfg := testConfig(t, filepath.Join(base, id))
-		cfg.NodeID, cfg.Join, cfg.Transport = id, i == 1, transports[i]
+		cfg.NodeID, cfg.Replica = id, i == 1
 		cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 		cfg.SegmentBytes, cfg.KeepLogBytes, cfg.TrailingLogs = 1<<14, 1, 4
+		withPort(t, &cfg)
 		configs[i] = cfg
 	}
-	transports[0].Connect("b", transports[1])
-	transports[1].Connect("a", transports[0])
-	nodes[0], nodes[1] = open(t, configs[0]), open(t, configs[1])
-	wait(t, nodes[0].Ready(), "a leads")
-	return nodes[0], nodes[1], configs, transports
+	configs[1].Seeds = []string{configs[0].Address}
+	a = open(t, configs[0])
+	wait(t, a.Ready(), "a leads")
+	return a, configs[1]
 }
 
 func fill(t *testing.T, n running, count int) {
@@ -56,7 +54,7 @@ func fill(t *testing.T, n running, count int) {
 }
 
 func TestNodeThatLagsGetsACheckpointAndFollows(t *testing.T) {
-	a, b, configs, _ := pair(t)
+	a, config := pair(t)
 	fill(t, a, 100)
 	if err := a.Raft().Snapshot().Error(); err != nil {
 		t.Fatal(err)
@@ -65,9 +63,7 @@ func TestNodeThatLagsGetsACheckpointAndFollows(t *testing.T) {
 		t.Fatalf("the log was not shortened: %+v", st)
 	}
 	fill(t, a, 5) // the store is ahead of its mark
-	if err := a.Raft().AddNonvoter("b", "b", 0, 0).Error(); err != nil {
-		t.Fatal(err)
-	}
+	b := open(t, config)
 	wait(t, b.Ready(), "b is ready")
 	same := func() bool { return slices.Equal(a.sm.Commands(), b.sm.Commands()) }
 	eventually(t, "b has what a has", same)
@@ -85,14 +81,17 @@ func TestNodeThatLagsGetsACheckpointAndFollows(t *testing.T) {
 
 	b.close(t)
 	fill(t, a, 5)
-	b = open(t, configs[1])
+	withPort(t, &config)
+	b = open(t, config)
 	wait(t, b.Ready(), "b is ready again")
 	eventually(t, "b has what a has after a restart", same)
 }
 
 func TestLeadershipIsHandedOverAndLogTimeGoesOn(t *testing.T) {
-	a, b, _, _ := pair(t)
-	if err := a.Raft().AddVoter("b", "b", 0, 0).Error(); err != nil {
+	a, config := pair(t)
+	b := open(t, config)
+	wait(t, b.Ready(), "b is ready")
+	if err := b.Promote(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, a, 10)
@@ -111,21 +110,9 @@ func TestLeadershipIsHandedOverAndLogTimeGoesOn(t *testing.T) {
 	}
 	eventually(t, "a follows", func() bool { return len(a.sm.Commands()) == 11 })
 
-	// What a is given while it does not lead waits, and is taken once when it leads again.
-	answered := make(chan error, 1)
-	a.Propose([]byte("waits"), func(_ []byte, err error) { answered <- err })
-	select {
-	case err := <-answered:
-		t.Fatalf("answered by a node that does not lead: %v", err)
-	default:
-	}
-	if err := b.Raft().LeadershipTransfer().Error(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-answered; err != nil {
-		t.Fatal(err)
-	}
-	if got := a.sm.Commands(); len(got) != 12 || got[11] != "waits" {
+	// What a is given while it does not lead goes to b, and is taken once.
+	a.put(t, "by way of b")
+	if got := a.sm.Commands(); len(got) != 12 || got[11] != "by way of b" {
 		t.Fatalf("%d commands, last %q", len(got), got[len(got)-1])
 	}
 }
@@ -179,8 +166,9 @@ func TestReceivedSnapshotIsRestoredAtBoot(t *testing.T) {
 	}
 	a.close(t)
 
-	to.Join = true
+	to.Replica = true
 	for range 2 { // the second time it is a mark
+		withPort(t, &to)
 		b = open(t, to)
 		if !slices.Equal(b.sm.Commands(), a.sm.Commands()) {
 			t.Fatalf("b has %d commands, a %d", len(b.sm.Commands()), len(a.sm.Commands()))
