@@ -14,6 +14,7 @@ import (
 
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/quota"
+	"github.com/madang-chat/madang/hooks/topic"
 )
 
 // Paths of the API.
@@ -37,11 +38,14 @@ type Config struct {
 	Quotas      *quota.Quotas                  // what a user, or a guest's address, may send, by MQTT and HTTP together; no limits
 	AllowOrigin func(origin, host string) bool // whether pages of that origin may call; none but the node's own
 	Barrier     func(context.Context) error    // waits until this node has all that was acknowledged; nil: it always has
-	Discard     int64                          // bytes of a refused body that are read and thrown away; 16 MiB
-	Version     string                         // in the OpenAPI document; "dev"
-	ReadyWait   time.Duration                  // for a node that is starting; 5 s
-	Timeout     time.Duration                  // of a request; the calls' AckWait and 5 s
-	Logger      *slog.Logger                   // nothing is logged
+	Members     Members                        // what admins see and change of the cluster; nil: nothing of it is served
+
+	DefaultNamespace string        // whose admins those are; "chat"
+	Discard          int64         // bytes of a refused body that are read and thrown away; 16 MiB
+	Version          string        // in the OpenAPI document; "dev"
+	ReadyWait        time.Duration // for a node that is starting; 5 s
+	Timeout          time.Duration // of a request; the calls' AckWait and 5 s
+	Logger           *slog.Logger  // nothing is logged
 }
 
 const (
@@ -63,6 +67,7 @@ type API struct {
 // New returns the handler of /api.
 func New(cfg Config) (*API, error) {
 	setDefault(&cfg.Version, "dev")
+	setDefault(&cfg.DefaultNamespace, topic.DefaultNamespace)
 	setDefault(&cfg.ReadyWait, defaultReadyWait)
 	setDefault(&cfg.Discard, defaultDiscard)
 	setDefault(&cfg.Timeout, cfg.Calls.AckWait()+5*time.Second)
@@ -82,6 +87,7 @@ func New(cfg Config) (*API, error) {
 	a.registerTokens(h)
 	a.registerRooms(h)
 	a.registerMessages(h)
+	a.registerCluster(h)
 	var err error
 	a.doc = finish(h.OpenAPI())
 	if a.openAPI, err = json.Marshal(a.doc); err != nil {

@@ -32,6 +32,9 @@ func banner(w io.Writer, c *config.Config, a *app.App) {
 		}
 		fmt.Fprintf(&b, "  %-20s %s://%s%s\n", l.what, scheme, addr, l.path)
 	}
+	if addr := a.Addr("cluster"); addr != "" {
+		fmt.Fprintf(&b, "  %-20s %s\n", "for other nodes", addr)
+	}
 	if c.Auth.TrustNetwork {
 		b.WriteString("\n\x1b[31m  auth.trust_network is on: whoever reaches these ports is trusted\x1b[0m\n")
 	}

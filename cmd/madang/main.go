@@ -65,6 +65,7 @@ func newRootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServeCommand(), newConfigCommand(), newUserCommand(), newTokenCommand(), newRoomCommand(),
+		newClusterCommand(),
 		newPubCommand(), newSubCommand(), newBenchCommand(), newVersionCommand(),
 	)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })

@@ -162,9 +162,12 @@ func (a *App) openData(o *Options) error {
 		cc.PendingBytes = n
 	}
 	cc.MaxEntryBytes = entryBytes(a.cfg.Limits.Message, cc.MaxEntryBytes)
+	if err := a.openCluster(&cc); err != nil {
+		return err
+	}
 	node, err := cluster.Open(cc, store)
 	if err != nil {
-		return dataError(dir, err)
+		return dataError(dir, errors.Join(err, closePort(cc.Port)))
 	}
 	a.node = node
 	a.onStop("log", func(ctx context.Context) error {
@@ -338,7 +341,7 @@ func (a *App) fail(err error) {
 	}
 }
 
-// Addr returns where a listener (mqtt, mqtts, web, ops) listens, "" when it is not open.
+// Addr returns where a listener (mqtt, mqtts, web, ops) listens, or where other nodes reach this one (cluster), "" when it is not open.
 func (a *App) Addr(name string) string {
 	if l := a.listeners[name]; l != nil {
 		return l.Addr().String()
@@ -347,6 +350,9 @@ func (a *App) Addr(name string) string {
 		if s != nil && s.name == name {
 			return s.listener.Addr().String()
 		}
+	}
+	if name == "cluster" && a.cfg.Cluster.Several() {
+		return a.cfg.Cluster.Reached()
 	}
 	return ""
 }

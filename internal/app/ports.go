@@ -118,7 +118,7 @@ func (a *App) openWeb() error {
 	h, err := api.New(api.Config{
 		Calls: a.calls, Ready: a, Version: a.version, Logger: a.log, Quotas: a.quotas, Discard: c.Limits.Packet,
 		Address:     func(r *http.Request) netip.Addr { return transport.ClientAddr(r, trusted).Addr() },
-		AllowOrigin: c.Listeners.Web.AllowOrigin,
+		AllowOrigin: c.Listeners.Web.AllowOrigin, Members: a, Barrier: a.barrier,
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())

@@ -72,12 +72,27 @@ type Ops struct {
 // Cluster is how nodes find and trust each other.
 type Cluster struct {
 	Bind              string
+	Advertise         string
 	BootstrapExpect   int
 	Join              []string
 	SecretFile        string
+	CertFile          string
+	KeyFile           string
+	CAFile            string
 	SnapshotThreshold int
 	TrailingLogs      int
 	Heartbeat         time.Duration
+}
+
+// Several reports whether the node belongs to a cluster of several, and so opens the port for them.
+func (c *Cluster) Several() bool { return c.BootstrapExpect > 1 || len(c.Join) > 0 }
+
+// Reached is host:port by which other nodes reach this one.
+func (c *Cluster) Reached() string {
+	if c.Advertise != "" {
+		return c.Advertise
+	}
+	return c.Bind
 }
 
 // Auth is who may log in, and as whom.

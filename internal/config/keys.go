@@ -53,7 +53,6 @@ var table = func() []*Key {
 			Name: "node.role", Default: "voter", OneOf: []string{"voter", "replica"},
 			field: func(c *Config) any { return &c.Node.Role },
 			Doc:   "A voter takes part in commits; a replica only serves clients.",
-			Later: "this build runs one node, which must be a voter",
 		},
 		{
 			Name: "node.data_dir", Default: "/var/lib/madang", Dev: new("./madang-data"),
@@ -118,24 +117,41 @@ func listenerKeys(name, bind, what string, l func(*Config) *Listener) []*Key {
 }
 
 func restKeys() []*Key {
-	const alone = "this build runs one node"
 	return []*Key{
 		{
 			Name: "cluster.bind", Default: "127.0.0.1:7946", field: func(c *Config) any { return &c.Cluster.Bind },
-			Doc: "Port for the other nodes, opened only with cluster.join or cluster.bootstrap_expect above 1.",
+			Doc: "Port for the other nodes, opened only with cluster.join or cluster.bootstrap_expect above 1. " +
+				"Always TLS with certificates on both sides.",
+		},
+		{
+			Name: "cluster.advertise", field: func(c *Config) any { return &c.Cluster.Advertise },
+			Doc: "host:port by which the other nodes reach this one. Empty: cluster.bind, which then must name a host.",
 		},
 		{
 			Name: "cluster.bootstrap_expect", Default: "1", Min: 1,
 			field: func(c *Config) any { return &c.Cluster.BootstrapExpect },
-			Doc:   "How many voters start a new cluster together.", Later: alone,
+			Doc:   "How many voters found a new cluster together. 1 with cluster.join: this node joins an existing one.",
 		},
 		{
 			Name: "cluster.join", field: func(c *Config) any { return &c.Cluster.Join },
-			Doc: "Addresses of other nodes, any of them, in any order.", Later: alone,
+			Doc: "Where to look for other nodes, any of them, in any order, this one too: host:port, dns:host:port for all " +
+				"addresses of a name, dns+srv:name for its SRV records.",
 		},
 		{
 			Name: "cluster.secret_file", field: func(c *Config) any { return &c.Cluster.SecretFile },
-			Doc: "File with the secret all nodes of the cluster share.",
+			Doc: "File with the secret all nodes of the cluster share, at least 16 bytes. Whoever has it can be a node.",
+		},
+		{
+			Name: "cluster.cert_file", field: func(c *Config) any { return &c.Cluster.CertFile },
+			Doc: "Certificate of this node (PEM), instead of a secret. Its common name is the node's name.",
+		},
+		{
+			Name: "cluster.key_file", field: func(c *Config) any { return &c.Cluster.KeyFile },
+			Doc: "Its key.",
+		},
+		{
+			Name: "cluster.ca_file", field: func(c *Config) any { return &c.Cluster.CAFile },
+			Doc: "Certificates (PEM) of the authority that signed the certificates of all nodes, and of nobody else.",
 		},
 		{
 			Name: "cluster.snapshot_threshold", Default: "8192", Min: 1,

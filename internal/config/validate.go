@@ -152,13 +152,48 @@ func (v *validator) listeners() {
 	if v.c.Listeners.Ops.ClientCAFile != "" && !v.c.Listeners.Ops.TLS() {
 		v.fail("listeners.ops.client_ca_file", "needs listeners.ops.cert_file: client certificates come with TLS")
 	}
-	if _, _, err := splitBind(v.c.Cluster.Bind); err != nil {
-		v.fail("cluster.bind", "%s", err)
-	}
+	v.cluster()
 	for _, o := range v.c.Listeners.Web.Origins {
 		if err := checkOrigin(o); err != nil {
 			v.fail("listeners.web.origins", "%s", err)
 		}
+	}
+}
+
+// cluster checks how nodes find and trust each other.
+func (v *validator) cluster() {
+	c := &v.c.Cluster
+	host, _, err := splitBind(c.Bind)
+	if err != nil {
+		v.fail("cluster.bind", "%s", err)
+		return
+	}
+	if v.c.Node.Role == "replica" && len(c.Join) == 0 {
+		v.fail("node.role", "a replica needs cluster.join: it follows a cluster and never founds one")
+	}
+	if !c.Several() {
+		return
+	}
+	if c.Advertise == "" && anyHost(host) {
+		v.fail("cluster.bind", "%s names no host by which other nodes reach this one: name it, or set cluster.advertise", c.Bind)
+	}
+	if c.Advertise != "" {
+		if host, port, err := splitBind(c.Advertise); err != nil || anyHost(host) || port == 0 {
+			v.fail("cluster.advertise", "%q is not host:port", c.Advertise)
+		}
+	}
+	files := c.CertFile != "" || c.KeyFile != "" || c.CAFile != ""
+	switch {
+	case files && (c.CertFile == "" || c.KeyFile == "" || c.CAFile == ""):
+		v.fail("cluster.cert_file", "cluster.cert_file, cluster.key_file and cluster.ca_file are set together or not at all")
+	case files && c.SecretFile != "":
+		v.fail("cluster.secret_file", "nodes trust each other by a secret or by certificates of your own, not by both")
+	case !files && c.SecretFile == "" && !v.c.Dev:
+		v.fail("cluster.secret_file", "the nodes of a cluster need a secret they share: `openssl rand -hex 32` makes one "+
+			"(or set cluster.cert_file, cluster.key_file and cluster.ca_file)")
+	case !files && c.SecretFile == "" && !v.c.Auth.TrustNetwork && !Loopback(c.Bind):
+		v.fail("cluster.bind", "%s can be reached from other machines, and the secret of --dev is known to everybody: "+
+			"bind 127.0.0.1, or set cluster.secret_file", c.Bind)
 	}
 }
 

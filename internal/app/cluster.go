@@ -1,0 +1,111 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/madang-chat/madang/cluster"
+	"github.com/madang-chat/madang/cluster/link"
+	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/storage"
+)
+
+// devSecret is what the nodes of --dev trust each other by. Everybody knows it, so --dev listens on loopback only.
+const devSecret = "madang --dev: known to everybody"
+
+// openCluster opens the port for other nodes, if there are to be any.
+func (a *App) openCluster(cc *cluster.Config) error {
+	c := &a.cfg.Cluster
+	if !c.Several() {
+		return nil
+	}
+	id, err := a.identity()
+	if err != nil {
+		return err
+	}
+	port, err := link.Listen(c.Bind, id, a.log.With("component", "cluster"))
+	if err != nil {
+		return err
+	}
+	cc.Port, cc.Address, cc.Seeds = port, c.Reached(), c.Join
+	cc.Expect, cc.Replica = c.BootstrapExpect, a.cfg.Node.Role == "replica"
+	cc.Several(c.Heartbeat)
+	return nil
+}
+
+func closePort(p *link.Port) error {
+	if p == nil {
+		return nil
+	}
+	return p.Close()
+}
+
+// identity is what this node proves itself with to others.
+func (a *App) identity() (*link.Identity, error) {
+	c := &a.cfg.Cluster
+	switch {
+	case c.CertFile != "":
+		return link.FromFiles(a.nodeName(), c.CertFile, c.KeyFile, c.CAFile)
+	case c.SecretFile != "":
+		secret, err := os.ReadFile(c.SecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("cluster.secret_file: %w", err)
+		}
+		id, err := link.FromSecret(a.nodeName(), bytes.TrimSpace(secret))
+		if err != nil {
+			return nil, fmt.Errorf("cluster.secret_file %s: %w", c.SecretFile, err)
+		}
+		return id, nil
+	}
+	return link.FromSecret(a.nodeName(), []byte(devSecret))
+}
+
+// Promote gives a replica a vote.
+func (a *App) Promote(ctx context.Context, node string) error {
+	return changeProblem(a.node.Promote(ctx, node))
+}
+
+// Remove takes a node out of the cluster.
+func (a *App) Remove(ctx context.Context, node string) error {
+	return changeProblem(a.node.Remove(ctx, node))
+}
+
+// Transfer hands leadership over, to the fittest voter where node is empty.
+func (a *App) Transfer(ctx context.Context, node string) error {
+	return changeProblem(a.node.Transfer(ctx, node))
+}
+
+// changeProblem tells an admin why the cluster is as it was.
+func changeProblem(err error) error {
+	code := problem.Conflict
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, cluster.ErrNotMember):
+		code = problem.NotFound
+	case errors.Is(err, cluster.ErrNoLeader):
+		code = problem.NoQuorum
+	case errors.Is(err, cluster.ErrUnknown):
+		code = problem.OutcomeUnknown
+	}
+	return problem.New(code, "%s.", err)
+}
+
+// barrier waits until this node has everything that was acknowledged anywhere before: a command that changes nothing
+// takes its place behind it.
+func (a *App) barrier(ctx context.Context) error {
+	if a.node.IsLeader() && len(a.node.Members()) == 1 {
+		return nil // what one node acknowledged it has applied
+	}
+	done := make(chan error, 1)
+	a.commands().Propose(&storage.NodeUp{Node: a.nodeName(), Boot: a.node.Boot()}, func(_ storage.Result, err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
