@@ -28,6 +28,14 @@ build: ## bin/madang, one static binary
 run: build ## build, then start a node for development: make run ARGS='--set log.level=debug'
 	./bin/madang serve --dev $(ARGS)
 
+NET ?= 127.0.0.
+.PHONY: node
+node: build ## one of three nodes on this machine: make node N=1, N=2 and N=3, each in a terminal of its own
+	./bin/madang serve --dev --data-dir madang-data/$(N) --set node.name=n$(N) \
+		--set listeners.mqtt.bind=$(NET)$(N):1883 --set listeners.web.bind=$(NET)$(N):8080 \
+		--set listeners.ops.bind=$(NET)$(N):8081 --set cluster.bind=$(NET)$(N):7946 --set cluster.bootstrap_expect=3 \
+		--set cluster.join=$(NET)1:7946,$(NET)2:7946,$(NET)3:7946 $(ARGS)
+
 .PHONY: test
 test: deps ## all tests but those of a browser
 	$(GO) vet ./...

@@ -168,6 +168,73 @@ func TestPerformanceCommands(t *testing.T) {
 	}
 }
 
+// The page about clusters is followed on a loopback network of the test's own: three nodes, then a fourth.
+func TestClusterCommands(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const network = "127.88.77."
+	run := func(n, args string) <-chan string {
+		_, out := start(t, root, "make", "node", "N="+n, "NET="+network, "ARGS=--data-dir "+t.TempDir()+args)
+		return out
+	}
+	banners := []<-chan string{run("3", ""), run("1", ""), run("2", "")}
+	shell, out := start(t, root, "bash")
+	local := strings.NewReplacer("127.0.0.", network)
+	for i, block := range commands(t, "cluster.md") {
+		if i == 1 { // the block before it is the fourth node's
+			banners = append(banners, run("4", " --set node.role=replica"))
+		}
+		for _, b := range banners {
+			next(t, b, "banner", func(l string) bool { return strings.Contains(l, "mosquitto_pub") })
+		}
+		banners = nil
+		for _, c := range block {
+			for i := range c.want {
+				c.want[i] = local.Replace(c.want[i])
+			}
+			ask(t, shell, out, nil, "cluster.md", c, local.Replace(c.text))
+		}
+	}
+}
+
+// ask types a command into a shell and compares what it prints with what the document shows; what it does not print is
+// looked for in what a subscriber prints that stays, if there is one.
+func ask(t *testing.T, shell io.Writer, out, reader <-chan string, file string, c command, typed string) {
+	t.Helper()
+	const end = "--- end of the command, code"
+	if _, err := fmt.Fprintf(shell, "%s\necho '%s' $?\n", typed, end); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	next(t, out, "the end of "+typed, func(l string) bool {
+		code, ended := strings.CutPrefix(l, end)
+		if ended && code != " 0" {
+			t.Errorf("%s:%d: code%s: %s", file, c.line, code, c.text)
+		}
+		if !ended {
+			got = append(got, l)
+		}
+		return ended
+	})
+	for i, want := range c.want {
+		line := ""
+		switch {
+		case i < len(got):
+			line = got[i]
+		case reader != nil:
+			line = next(t, reader, want, func(l string) bool { return !strings.HasPrefix(l, "Client ") })
+		}
+		if !matches(want, line) {
+			t.Errorf("%s:%d: %s\ngot  %s\nwant %s", file, c.line, c.text, line, want)
+		}
+	}
+	if len(got) > len(c.want) {
+		t.Errorf("%s:%d: more output than shown: %q", file, c.line, got[len(c.want):])
+	}
+}
+
 // The README is followed to the letter, but for the ports, which are free ones, and the directory of the data.
 func TestREADME(t *testing.T) {
 	root, address := node(t)
@@ -187,36 +254,7 @@ func TestREADME(t *testing.T) {
 				next(t, reader, "SUBACK", func(l string) bool { return strings.HasPrefix(l, "Subscribed") })
 				continue
 			}
-			const end = "--- end of the command, code"
-			if _, err := fmt.Fprintf(shell, "%s\necho '%s' $?\n", typed, end); err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			next(t, out, "the end of "+typed, func(l string) bool {
-				if code, ended := strings.CutPrefix(l, end); ended {
-					if code != " 0" {
-						t.Errorf("README.md:%d: code%s: %s", c.line, code, c.text)
-					}
-					return true
-				}
-				got = append(got, l)
-				return false
-			})
-			for i, want := range c.want {
-				var line string
-				switch {
-				case i < len(got):
-					line = got[i]
-				case reader != nil:
-					line = next(t, reader, want, func(l string) bool { return !strings.HasPrefix(l, "Client ") })
-				}
-				if !matches(want, line) {
-					t.Errorf("README.md:%d: %s\ngot  %s\nwant %s", c.line, c.text, line, want)
-				}
-			}
-			if len(got) > len(c.want) {
-				t.Errorf("README.md:%d: more output than shown: %q", c.line, got[len(c.want):])
-			}
+			ask(t, shell, out, reader, "README.md", c, typed)
 		}
 	}
 }
@@ -247,7 +285,7 @@ func TestWhatIsNamedExists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"../README.md", "../DESIGN.md", "performance.md", "scale.md"} {
+	for _, file := range []string{"../README.md", "../DESIGN.md", "cluster.md", "performance.md", "scale.md"} {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

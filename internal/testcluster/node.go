@@ -29,6 +29,8 @@ type Options struct {
 	Memory bool     // data on a file system in memory, for PowerCut
 	Prod   bool     // without --dev
 	Log    io.Writer
+
+	name string
 }
 
 // Node is one node. Restart and PowerCut replace what runs; addresses change with them.
@@ -45,20 +47,29 @@ const startTime = 30 * time.Second
 func Start(t testing.TB, o Options) *Node {
 	t.Helper()
 	n := &Node{t: t, o: o}
-	if o.Memory {
-		n.mem, n.o.Dir = vfs.NewCrashableMem(), "/data"
-	} else if o.Dir == "" {
-		n.o.Dir = t.TempDir()
-	}
+	n.prepare()
 	n.start()
+	n.awaitReady()
 	t.Cleanup(n.Stop)
 	return n
+}
+
+// prepare finds a place for the node's data.
+func (n *Node) prepare() {
+	if n.o.name == "" {
+		n.o.name = "one"
+	}
+	if n.o.Memory {
+		n.mem, n.o.Dir = vfs.NewCrashableMem(), "/data"
+	} else if n.o.Dir == "" {
+		n.o.Dir = n.t.TempDir()
+	}
 }
 
 func (n *Node) start() {
 	n.t.Helper()
 	set := []string{
-		"node.name=one", "node.data_dir=" + n.o.Dir, "listeners.mqtt.bind=127.0.0.1:0", "listeners.web.bind=127.0.0.1:0",
+		"node.name=" + n.o.name, "node.data_dir=" + n.o.Dir, "listeners.mqtt.bind=127.0.0.1:0", "listeners.web.bind=127.0.0.1:0",
 		"listeners.ops.bind=127.0.0.1:0",
 	}
 	c, err := config.Load(config.Options{Dev: !n.o.Prod, Set: append(set, n.o.Set...)})
@@ -83,6 +94,10 @@ func (n *Node) start() {
 		n.t.Fatalf("start: %v", err)
 	}
 	n.App.Start()
+}
+
+func (n *Node) awaitReady() {
+	n.t.Helper()
 	select {
 	case <-n.Ready():
 	case err := <-n.Failed():
@@ -107,6 +122,7 @@ func (n *Node) Restart() {
 	n.t.Helper()
 	n.Stop()
 	n.start()
+	n.awaitReady()
 }
 
 // PowerCut starts a new node on what the disk holds now; of what was not synced a random part is kept. The old node is
@@ -121,6 +137,7 @@ func (n *Node) PowerCut(rng *rand.Rand) {
 	}
 	n.mem = now
 	n.start()
+	n.awaitReady()
 }
 
 // At is where clients connect.
