@@ -60,6 +60,9 @@ func New(cfg Config) *Broker {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.Peers == nil {
+		cfg.Peers = alone{}
+	}
 	if cfg.Workers == 0 {
 		cfg.Workers = max(runtime.GOMAXPROCS(0)/2, 1)
 	}

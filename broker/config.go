@@ -21,6 +21,13 @@ type Log interface {
 	Space() <-chan struct{}
 }
 
+// Peers passes on to other nodes what does not go through the log, at most once; nil is a node alone. Nothing of it blocks.
+type Peers interface {
+	Want(key string)   // this node has readers for what is told under a key,
+	Unwant(key string) // and has them no more
+	Tell(key, slot string, data []byte)
+}
+
 // Authenticator says who a connection is. Its errors are *auth.Refusal.
 type Authenticator interface {
 	Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error)
@@ -67,6 +74,7 @@ type Config struct {
 	Boot   uint64
 	Store  *storage.Store
 	Log    Log
+	Peers  Peers // nil = none
 	Auth   Authenticator
 	Rules  *hooks.Publishing
 	Calls  Calls

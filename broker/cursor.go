@@ -56,6 +56,7 @@ func (w *worker) roomOf(k storage.RoomKey) *room {
 			r.swept = st.Head.Seq
 		}
 		w.rooms[k] = r
+		w.b.cfg.Peers.Want(peerKey(k))
 	}
 	return r
 }
@@ -161,6 +162,7 @@ func (w *worker) drop(cur *cursor) {
 	if last == 0 {
 		delete(w.rooms, r.key)
 		r.unpin()
+		w.b.cfg.Peers.Unwant(peerKey(r.key))
 	}
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"sync"
@@ -16,10 +17,12 @@ type liveKey struct{ room, name, user string }
 type liveValue struct {
 	payload []byte
 	until   int64 // coarse ms
+	own     bool  // of a client of this node
 }
 
 // liveValues keeps the newest live value per room, name and user, for new subscribers. Values are never in the log; they
-// go with their time to live, with their writer, or with the process.
+// go with their time to live, with their writer, or with the process. Those of other nodes are here as far as this node has
+// readers of their room (peers.go).
 type liveValues struct {
 	mu     sync.Mutex
 	values map[storage.RoomKey]map[liveKey]liveValue
@@ -71,6 +74,14 @@ func (v *liveValues) remove(k storage.RoomKey, lk liveKey) bool {
 	return true
 }
 
+// has reports whether a value is held with that payload.
+func (v *liveValues) has(k storage.RoomKey, lk liveKey, payload []byte) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	val, held := v.values[k][lk]
+	return held && bytes.Equal(val.payload, payload)
+}
+
 func (v *liveValues) expire(now int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -99,7 +110,7 @@ func (v *liveValues) in(k storage.RoomKey, now int64) []hooks.Live {
 	return out
 }
 
-// publishLive passes a live value on to the readers of its room on this node, at most once.
+// publishLive passes a live value of a client on to the readers of its room, on this node and others, at most once.
 func (b *Broker) publishLive(c *client, l *hooks.Live, keep bool) {
 	lk := liveKey{l.Room.Room, l.Name, l.User}
 	ttl := b.cfg.Limits.LiveTTL
@@ -109,7 +120,7 @@ func (b *Broker) publishLive(c *client, l *hooks.Live, keep bool) {
 	if !keep {
 		ttl = 0
 	}
-	val := liveValue{payload: l.Payload, until: b.now() + ttl.Milliseconds()}
+	val := liveValue{payload: l.Payload, until: b.now() + ttl.Milliseconds(), own: true}
 	c.w.post(func() {
 		if c.gone || !keep {
 			return
@@ -128,17 +139,19 @@ func (b *Broker) publishLive(c *client, l *hooks.Live, keep bool) {
 	if keep {
 		b.live.put(l.Room, lk, val)
 	}
-	b.spreadLive(l, c)
+	b.stats.live.Add(1)
+	b.tellLive(l, ttl)
+	b.passLive(l, c, false)
 }
 
-func (b *Broker) spreadLive(l *hooks.Live, from *client) {
-	b.stats.live.Add(1)
+// passLive gives a live value to the readers on this node, as a retained one where it was kept for them.
+func (b *Broker) passLive(l *hooks.Live, from *client, kept bool) {
 	for _, w := range b.workers {
-		w.post(func() { w.passLive(l, from) })
+		w.post(func() { w.passLive(l, from, kept) })
 	}
 }
 
-func (w *worker) passLive(l *hooks.Live, from *client) {
+func (w *worker) passLive(l *hooks.Live, from *client, kept bool) {
 	r := w.rooms[l.Room]
 	if r == nil {
 		return
@@ -148,7 +161,7 @@ func (w *worker) passLive(l *hooks.Live, from *client) {
 		if cur.asleep || c.conn.Queued() >= w.b.connectionBytes() {
 			continue // at most once: a full socket misses it
 		}
-		w.sendLive(c, cur.filters, l, from, false)
+		w.sendLive(c, cur.filters, l, from, kept)
 	}
 }
 
@@ -191,7 +204,9 @@ func (b *Broker) endLive(c *client) {
 		held := b.live.remove(k, lk)
 		b.live.mu.Unlock()
 		if held {
-			b.spreadLive(&hooks.Live{Room: k, Name: lk.name, User: lk.user}, c)
+			gone := &hooks.Live{Room: k, Name: lk.name, User: lk.user}
+			b.tellLive(gone, 0)
+			b.passLive(gone, c, false)
 		}
 	}
 }

@@ -176,3 +176,51 @@ func TestTheLeaderStopsUnderLoad(t *testing.T) {
 	c.Nodes = others
 	c.SameDigest(storage.RoomKey{NS: "chat", Room: room}, 4*each)
 }
+
+// Live values reach the readers on all nodes, and who subscribes later, on whatever node, gets the newest as a retained one.
+func TestLiveOnSeveralNodes(t *testing.T) {
+	c := testcluster.StartCluster(t, 3, 0, testcluster.Options{})
+	for _, as := range mqtttest.Flavours {
+		t.Run(as.String(), func(t *testing.T) {
+			room, user := roomOf(t), "alice."+as.String()
+			topic := "chat/rooms/" + room + "/live/cursor/" + user
+			alice := mqtttest.Dial(t, c.Nodes[0].At(), mqtttest.Options{Flavour: as, User: user, ClientID: "a"})
+			alice.Say(room, "hello")
+			var readers []*mqtttest.Client
+			for i := range 2 { // none on the third node
+				r := mqtttest.Dial(t, c.Nodes[i].At(), mqtttest.Options{Flavour: as, User: "reader", ClientID: fmt.Sprint(as, i)})
+				r.Subscribe("chat/rooms/" + room + "/live/#")
+				readers = append(readers, r)
+			}
+			// The second node's wish travels by a link of its own: the first value may be too early for it.
+			eventually(t, "a value reaches the other node", func() bool {
+				alice.Publish(mqtttest.Message(topic, "first", 1))
+				return readers[1].Waiting() > 0
+			})
+			alice.Publish(mqtttest.Message(topic, "newest", 1))
+			for _, r := range readers {
+				for {
+					pk := r.Next()
+					if pk.TopicName != topic || pk.FixedHeader.Qos != 0 {
+						t.Fatalf("%s QoS %d", pk.TopicName, pk.FixedHeader.Qos)
+					}
+					if string(pk.Payload) == "newest" {
+						break
+					}
+				}
+			}
+			late := mqtttest.Dial(t, c.Nodes[2].At(), mqtttest.Options{Flavour: as, User: "late", ClientID: as.String()})
+			late.Subscribe("chat/rooms/" + room + "/live/#")
+			if pk := late.Next(); string(pk.Payload) != "newest" || !pk.FixedHeader.Retain {
+				t.Errorf("a new subscriber got %q, retain %v", pk.Payload, pk.FixedHeader.Retain)
+			}
+			alice.Disconnect()
+			for _, r := range append(readers, late) {
+				if pk := r.Next(); pk.TopicName != topic || len(pk.Payload) > 0 {
+					t.Errorf("after the writer left: %s %q", pk.TopicName, pk.Payload)
+				}
+				quiet(t, r)
+			}
+		})
+	}
+}

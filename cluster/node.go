@@ -33,6 +33,7 @@ type Node struct {
 	admitMu  sync.Mutex        // one admission or promise at a time; guards admitted
 	admitted map[string]uint64 // boots of fresh nodes that this leader has taken in
 	contact  contact
+	peers    *Peers
 
 	leading atomic.Bool   // leader, and everything before is applied
 	ready   chan struct{} // closed once
@@ -65,7 +66,7 @@ func newNode(cfg Config, boot uint64, sm StateMachine, fail *failure, logs *logS
 ) *Node {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("component", "cluster"), boot: boot, sm: sm, fail: fail, logs: logs, snaps: snaps,
-		trans: trans, admitted: map[string]uint64{},
+		trans: trans, admitted: map[string]uint64{}, peers: newPeers(),
 		ready:   make(chan struct{}),
 		grown:   make(chan struct{}, 1),
 		seen:    make(chan raft.Observation, seenBuffer),
@@ -111,7 +112,9 @@ func (n *Node) run(r *raft.Raft) {
 	if port := n.cfg.Port; port != nil {
 		port.Handle(protoForward, n.takeForwarded)
 		port.Handle(protoMembers, n.answerMember)
+		port.Handle(protoPeers, n.hearPeer)
 		n.wg.Go(port.Serve)
+		n.wg.Go(n.keepPeers)
 		n.wg.Go(n.forward)
 		n.wg.Go(n.tend)
 		n.wg.Go(func() {

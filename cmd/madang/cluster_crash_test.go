@@ -150,3 +150,38 @@ func (c *crowd) digest(n *node) string {
 	}
 	return d.SHA256
 }
+
+// A node that is killed is declared lost; then the wills of the sessions that it held are published.
+func TestCrashWillOfALostNode(t *testing.T) {
+	c := startCrowd(t)
+	victim := (c.leader() + 1) % 3
+	reader := mqtttest.Dial(t, c.nodes[(victim+1)%3].at(), mqtttest.Options{User: "reader", ClientID: "r"})
+	reader.Subscribe("chat/rooms/r/msg/#")
+	will := mqtttest.Message("chat/rooms/r/send", "gone", 1)
+	for _, f := range mqtttest.Flavours {
+		mqtttest.Dial(t, c.nodes[victim].at(), mqtttest.Options{Flavour: f, User: "sender-" + f.String(), ClientID: "phone", Keep: true, Will: &will}).
+			Say("r", "here")
+		if got := string(reader.Next().Payload); !strings.Contains(got, "here") {
+			t.Fatal(got)
+		}
+	}
+	c.nodes[victim].kill()
+	c.nodes[victim] = nil
+	from := map[string]bool{}
+	for range mqtttest.Flavours {
+		var e struct {
+			From struct{ User string }
+			Data struct{ Text string }
+		}
+		if err := json.Unmarshal(reader.Next().Payload, &e); err != nil || e.Data.Text != "gone" || from[e.From.User] {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		from[e.From.User] = true
+	}
+	for i, n := range c.nodes {
+		if n != nil {
+			n.stop()
+			c.nodes[i] = nil
+		}
+	}
+}

@@ -235,10 +235,15 @@ func (a *App) openRules(*Options) error {
 		Logger: a.log,
 	})
 	a.broker = broker.New(broker.Config{
-		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Auth: chain, Calls: a.calls, Ready: a.ready,
+		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Peers: a.node.Peers(), Auth: chain, Calls: a.calls,
+		Ready:  a.ready,
 		Rules:  &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls},
 		Quotas: a.quotas, Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
 		Limits: brokerLimits(c), Logger: a.log.With("component", "broker"),
+	})
+	a.node.Peers().Listen(a.broker.Told, func(key string) (kept []cluster.Value) {
+		a.broker.Kept(key, func(slot string, data []byte) { kept = append(kept, cluster.Value{Slot: slot, Data: data}) })
+		return kept
 	})
 	return nil
 }
