@@ -18,11 +18,12 @@ import (
 	"github.com/madang-chat/madang/cluster/clustertest"
 )
 
-// Raft does not answer entries it holds when its main loop ends, and a failed node (only that) keeps the goroutine that
-// waits for them. Tests of nodes that do not fail check themselves.
+// Raft does not answer entries it holds when its main loop ends. A failed node, and one that loses a leadership while it is
+// shut down, keep the goroutine that waits for them. Tests of nodes that do neither check themselves.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/madang-chat/madang/cluster.(*proposer).wait"),
+		goleak.IgnoreAnyFunction("github.com/madang-chat/madang/cluster.(*Node).watch.func1"), // a barrier, likewise
 		// Raft's own: a leadership offered to a node that is gone, until the call times out.
 		goleak.IgnoreAnyFunction("github.com/hashicorp/raft.(*InmemTransport).makeRPC"),
 		goleak.IgnoreAnyFunction("github.com/hashicorp/raft.(*Raft).leaderLoop.func2"))
