@@ -251,13 +251,13 @@ func decodePeerFrame(b []byte) (kind byte, key, slot string, data []byte, err er
 	kind, b = b[0], b[1:]
 	key = text()
 	if kind == kindValue && err == nil {
-		slot, data = text(), b
+		slot = text()
 		return kind, key, slot, b, err
 	}
 	if err == nil && (len(b) > 0 || kind != kindWant && kind != kindUnwant) {
 		err = errPeerFrame
 	}
-	return kind, key, slot, data, err
+	return kind, key, "", nil, err
 }
 
 // hearPeer is the other end of a stream.
