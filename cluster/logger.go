@@ -19,10 +19,11 @@ type hcLogger struct {
 	log  *slog.Logger
 	name string
 	args []any
+	gate *troubleGate
 }
 
 func newHCLogger(l *slog.Logger, name string) hclog.Logger {
-	return &hcLogger{log: l.With("component", name), name: name}
+	return &hcLogger{log: l.With("component", name), name: name, gate: &troubleGate{}}
 }
 
 func slogLevel(l hclog.Level) slog.Level {
@@ -41,6 +42,7 @@ func (h *hcLogger) Log(level hclog.Level, msg string, args ...any) {
 	if firstElection(msg, args) {
 		level = hclog.Debug
 	}
+	level = h.gate.level(level, msg, args)
 	if level == hclog.Off || !h.log.Enabled(context.Background(), slogLevel(level)) {
 		return
 	}
@@ -107,7 +109,7 @@ func (h *hcLogger) ImpliedArgs() []any { return h.args }
 
 // With implements hclog.Logger.
 func (h *hcLogger) With(args ...any) hclog.Logger {
-	return &hcLogger{log: h.log.With(args...), name: h.name, args: append(slices.Clip(h.args), args...)}
+	return &hcLogger{log: h.log.With(args...), name: h.name, args: append(slices.Clip(h.args), args...), gate: h.gate}
 }
 
 // Name implements hclog.Logger.
@@ -118,7 +120,7 @@ func (h *hcLogger) Named(name string) hclog.Logger { return h.ResetNamed(h.name 
 
 // ResetNamed implements hclog.Logger.
 func (h *hcLogger) ResetNamed(name string) hclog.Logger {
-	return &hcLogger{log: h.log, name: name, args: h.args}
+	return &hcLogger{log: h.log, name: name, args: h.args, gate: h.gate}
 }
 
 // SetLevel implements hclog.Logger. The level is slog's.

@@ -61,7 +61,7 @@ func (p *Port) Addr() net.Addr { return p.ln.Addr() }
 func (p *Port) ID() string { return p.id.ID() }
 
 // Handle sets what a protocol's connections are given to, each on a goroutine of its own. The connection is closed when
-// the function returns, unless it was kept: see Conn. Call it before Serve.
+// the function returns. Call it before Serve.
 func (p *Port) Handle(protocol string, f func(*Conn)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,6 +96,9 @@ func (p *Port) serve(c net.Conn, config *tls.Config) {
 	defer p.untrack(c)
 	conn, protocol, err := p.greet(c, config)
 	<-p.slots
+	if errors.Is(err, net.ErrClosed) {
+		return // the port is closed
+	}
 	if err != nil {
 		p.log.Warn("a connection to the cluster port was refused", "remote", c.RemoteAddr(), "err", err)
 		return
