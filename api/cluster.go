@@ -45,23 +45,24 @@ func (a *API) registerCluster(h huma.API) {
 		}
 		return &answer[ClusterStatus]{m.Cluster()}, nil
 	})
-	change := func(id, path, summary string, f func(ctx context.Context, node string) error) {
-		huma.Register(h, huma.Operation{
+	change := func(id, path, summary string) huma.Operation {
+		return huma.Operation{
 			OperationID: id, Method: http.MethodPost, Path: path, Tags: tags, Summary: summary, Security: byToken,
 			MaxBodyBytes: maxSmallBody, Errors: bodyErrors(http.StatusForbidden, http.StatusNotFound, http.StatusConflict),
-		}, func(ctx context.Context, in *memberRequest) (*answer[ClusterStatus], error) {
-			return a.change(ctx, f, in.Body.Node)
-		})
+		}
 	}
-	change("cluster.promote", "/cluster/promote", "Give a replica a vote", m.Promote)
-	change("cluster.remove", "/cluster/remove", "Take a node out of the cluster", m.Remove)
-	huma.Register(h, huma.Operation{
-		OperationID: "cluster.transfer", Method: http.MethodPost, Path: "/cluster/transfer", Tags: tags,
-		Summary: "Hand leadership over", Security: byToken, MaxBodyBytes: maxSmallBody,
-		Errors: bodyErrors(http.StatusForbidden, http.StatusNotFound, http.StatusConflict),
-	}, func(ctx context.Context, in *transferRequest) (*answer[ClusterStatus], error) {
-		return a.change(ctx, m.Transfer, in.Body.Node)
-	})
+	huma.Register(h, change("cluster.promote", "/cluster/promote", "Give a replica a vote"),
+		func(ctx context.Context, in *memberRequest) (*answer[ClusterStatus], error) {
+			return a.change(ctx, m.Promote, in.Body.Node)
+		})
+	huma.Register(h, change("cluster.remove", "/cluster/remove", "Take a node out of the cluster"),
+		func(ctx context.Context, in *memberRequest) (*answer[ClusterStatus], error) {
+			return a.change(ctx, m.Remove, in.Body.Node)
+		})
+	huma.Register(h, change("cluster.transfer", "/cluster/transfer", "Hand leadership over"),
+		func(ctx context.Context, in *transferRequest) (*answer[ClusterStatus], error) {
+			return a.change(ctx, m.Transfer, in.Body.Node)
+		})
 }
 
 // operator refuses whoever is no admin of the default namespace: nodes belong to no namespace.

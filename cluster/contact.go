@@ -32,7 +32,7 @@ func (c *contact) resumed(id string) {
 	delete(c.since, id)
 }
 
-// clear forgets all, at the begin and the end of a leadership.
+// clear forgets all: a leadership begins.
 func (c *contact) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

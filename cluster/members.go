@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -24,6 +25,39 @@ const (
 	askLimit   = 64 << 10
 	changeTime = 8 * time.Second // for the log to take a change of the members
 )
+
+// Role returns "leader", "follower", "candidate", "replica" (a node without a vote) or "shutdown".
+func (n *Node) Role() string {
+	state := n.raft.State()
+	if state == raft.Follower {
+		for _, m := range n.Members() {
+			if m.ID == n.cfg.NodeID && !m.Voter {
+				return "replica"
+			}
+		}
+	}
+	return strings.ToLower(state.String())
+}
+
+// Member is a node of the cluster.
+type Member struct {
+	ID      string
+	Address string
+	Voter   bool
+}
+
+// Members returns the nodes of the newest configuration this node knows.
+func (n *Node) Members() []Member {
+	f := n.raft.GetConfiguration()
+	if f.Error() != nil {
+		return nil
+	}
+	var out []Member
+	for _, s := range f.Configuration().Servers {
+		out = append(out, Member{ID: string(s.ID), Address: string(s.Address), Voter: s.Suffrage == raft.Voter})
+	}
+	return out
+}
 
 // Errors of changes to the members.
 var (
@@ -319,6 +353,7 @@ func (n *Node) admit(q question) error {
 func (n *Node) tend() {
 	t := time.NewTicker(tendEvery)
 	defer t.Stop()
+	later := map[string]time.Duration{} // when nodes that want no vote are asked again
 	for {
 		select {
 		case <-t.C:
@@ -328,30 +363,39 @@ func (n *Node) tend() {
 		if !n.IsLeader() {
 			continue
 		}
+		now := n.cfg.Monotonic()
 		for _, m := range n.Members() {
-			if !m.Voter {
-				n.tendOne(m)
+			if !m.Voter && now >= later[m.ID] && n.tendOne(m) {
+				later[m.ID] = now + tendReplica
 			}
 		}
 	}
 }
 
 const (
-	tendEvery = 500 * time.Millisecond
-	tendLag   = 256 // entries a node may be behind to be given a vote: it has them within a moment
+	tendEvery   = 500 * time.Millisecond
+	tendReplica = 5 * time.Second // between questions to a replica: each is a handshake, and it may stay one for ever
+	tendLag     = 256             // entries a node may be behind to be given a vote: it has them within a moment
 )
 
-func (n *Node) tendOne(m Member) {
+// tendOne gives a node its vote if it is time, and reports whether it wants none.
+func (n *Node) tendOne(m Member) (replica bool) {
 	ctx, cancel := context.WithTimeout(n.ctx, time.Second)
 	defer cancel()
 	commit := n.raft.CommitIndex()
 	r, err := n.ask(ctx, m.Address, m.ID, question{Ask: askHello})
-	if err != nil || r.Replica || r.Applied+tendLag < commit || r.Leader != n.cfg.NodeID {
-		return
+	switch {
+	case err != nil:
+		return false
+	case r.Replica:
+		return true
+	case r.Applied+tendLag < commit || r.Leader != n.cfg.NodeID:
+		return false
 	}
 	if err := n.carryOut(ctx, question{Ask: askPromote, ID: m.ID}); err != nil {
 		n.log.Warn("a node that has caught up was not given its vote", "node", m.ID, "err", err)
-		return
+		return false
 	}
 	n.log.Info("node given a vote", "node", m.ID)
+	return false
 }

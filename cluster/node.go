@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -275,45 +274,6 @@ func (n *Node) snapshotBySize() {
 	}
 }
 
-// read returns the wall clock and the monotonic clock as logTime takes them.
-func (n *Node) read() (wall, mono time.Duration) {
-	return time.Duration(n.cfg.Clock().UnixNano()), n.cfg.Monotonic()
-}
-
-// stamp returns log time in ms and moves it.
-func (n *Node) stamp() int64 {
-	n.timeMu.Lock()
-	wall, mono := n.read() // inside, so that readings are in order
-	at, event := n.time.now(wall, mono)
-	n.timeMu.Unlock()
-	n.logTimeEvent(event)
-	return at.Milliseconds()
-}
-
-// observe notes the log time of an applied entry.
-func (n *Node) observe(entry int64) {
-	n.timeMu.Lock()
-	n.applied = entry
-	if !n.timeLead {
-		n.time.observe(time.Duration(entry)*time.Millisecond, n.cfg.Monotonic())
-	}
-	n.timeMu.Unlock()
-}
-
-func (n *Node) logTimeEvent(e timeEvent) {
-	switch e {
-	case timeQuiet:
-		return
-	case timeAhead:
-		n.log.Warn("wall clock stepped forward, log time follows when that has lasted", "after", stepPatience)
-	case timeBehind:
-		n.log.Warn("wall clock stepped back, log time runs slower until it is caught up")
-	case timeJumped:
-		n.log.Warn("log time jumped forward to the wall clock", "destruction_held", n.DestructionHeld())
-	}
-	n.timeSteps.Add(1)
-}
-
 func (n *Node) broadcast() {
 	n.changeMu.Lock()
 	close(n.change)
@@ -355,18 +315,6 @@ func (n *Node) NodeID() string { return n.cfg.NodeID }
 // Boot returns the number of this start of the node. It rises with every start, and by far more than one.
 func (n *Node) Boot() uint64 { return n.boot }
 
-// LogTime returns the log time, in ms since the epoch, that an entry stamped now would get. On a node that does not
-// lead it goes on from the last applied entry.
-func (n *Node) LogTime() int64 { return n.stamp() }
-
-// DestructionHeld reports whether expiry and retention must not be proposed: log time jumped by more than a minute
-// within the last hour, and a wrong clock could still be put right. It is known to the node that led at the jump.
-func (n *Node) DestructionHeld() bool {
-	n.timeMu.Lock()
-	defer n.timeMu.Unlock()
-	return n.time.destructionHeld(n.cfg.Monotonic())
-}
-
 // IsLeader reports whether this node leads and has applied everything that was committed before.
 func (n *Node) IsLeader() bool { return n.leading.Load() }
 
@@ -385,39 +333,6 @@ func (n *Node) LeaderChanges() <-chan struct{} {
 
 // Term returns raft's term.
 func (n *Node) Term() uint64 { return n.raft.CurrentTerm() }
-
-// Role returns "leader", "follower", "candidate", "replica" (a node without a vote) or "shutdown".
-func (n *Node) Role() string {
-	state := n.raft.State()
-	if state == raft.Follower {
-		for _, m := range n.Members() {
-			if m.ID == n.cfg.NodeID && !m.Voter {
-				return "replica"
-			}
-		}
-	}
-	return strings.ToLower(state.String())
-}
-
-// Member is a node of the cluster.
-type Member struct {
-	ID      string
-	Address string
-	Voter   bool
-}
-
-// Members returns the nodes of the newest configuration this node knows.
-func (n *Node) Members() []Member {
-	f := n.raft.GetConfiguration()
-	if f.Error() != nil {
-		return nil
-	}
-	var out []Member
-	for _, s := range f.Configuration().Servers {
-		out = append(out, Member{ID: string(s.ID), Address: string(s.Address), Voter: s.Suffrage == raft.Voter})
-	}
-	return out
-}
 
 // Ready is closed when everything is applied that was committed when this node started: on a leader, what is before
 // its leadership; on a follower, what the leader has told it. It stays closed.

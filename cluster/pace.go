@@ -1,6 +1,10 @@
 package cluster
 
-import "time"
+import (
+	"time"
+
+	"github.com/madang-chat/madang/internal/clock"
+)
 
 // Figures of pace. An entry costs a disk sync and some ten changes of goroutine whether it holds one command or a
 // hundred, and each of its rooms then a round of the delivery.
@@ -67,3 +71,9 @@ func (p *pace) take(now, newest time.Duration, n int) {
 	}
 	p.useless = 0
 }
+
+// began is what the times of the pace are counted from.
+var began = clock.Now()
+
+// sinceBegan is the time of the pace, monotonic.
+func sinceBegan() time.Duration { return clock.Since(began) }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/internal/logentry"
 )
 
@@ -33,14 +32,6 @@ type carrier interface {
 
 // outcome says whether the log has what was sent. raft's futures are outcomes.
 type outcome interface{ Error() error }
-
-// foreign is a group of commands of another node that this leader puts into an entry. done is called once, in the order
-// of the calls of offer, and must not block; an error says that the log may not have it.
-type foreign struct {
-	group logentry.Group
-	size  int
-	done  func(error)
-}
 
 // flight is an entry, or a batch that is carried to the leader, under way.
 type flight struct {
@@ -131,19 +122,6 @@ type command struct {
 	answered bool
 }
 
-// answer is a call of done that is due.
-type answer struct {
-	done   func(result []byte, err error)
-	result []byte
-	err    error
-}
-
-// began is what the times of the pace are counted from.
-var began = clock.Now()
-
-// sinceBegan is the time of the pace, monotonic.
-func sinceBegan() time.Duration { return clock.Since(began) }
-
 func newProposer(node string, boot uint64, r applier, stamp func() int64, limits proposeLimits) *proposer {
 	p := &proposer{
 		node: node, boot: boot, raft: r, stamp: stamp, limits: limits,
@@ -229,23 +207,6 @@ func (p *proposer) ready() int {
 		n += p.guestN
 	}
 	return n
-}
-
-// offer takes in a group of another node. It returns false, and done is not called, when this node does not lead.
-func (p *proposer) offer(f foreign) bool {
-	p.mu.Lock()
-	ok := p.leading && !p.closing
-	wake := false
-	if ok {
-		p.guests = append(p.guests, f)
-		p.guestN += len(f.group.Commands)
-		wake = p.arrived()
-	}
-	p.mu.Unlock()
-	if wake {
-		signal(p.kick)
-	}
-	return ok
 }
 
 // refuse answers a after every command taken before it. p.mu is held.
@@ -389,21 +350,6 @@ func (p *proposer) pauseLength() time.Duration {
 	return min(p.retries.first<<min(p.failures-1, 20), p.retries.most)
 }
 
-// takeGuests moves the oldest groups of other nodes out, as many as fit into size bytes, at least one. p.mu is held.
-func (p *proposer) takeGuests(limit int) (out []foreign, size int) {
-	n := 0
-	for n < len(p.guests) && n < logentry.MaxGroups-1 && (n == 0 || size+p.guests[n].size <= limit) {
-		size += p.guests[n].size
-		p.guestN -= len(p.guests[n].group.Commands)
-		n++
-	}
-	out = p.guests[:n:n]
-	if p.guests = p.guests[n:]; len(p.guests) == 0 {
-		p.guests = nil
-	}
-	return out, size
-}
-
 // take moves the next waiting commands into scratch, as many as fit into limit bytes, at least one, and counts a flight.
 // p.mu is held.
 func (p *proposer) take(limit int) (first uint64) {
@@ -484,102 +430,6 @@ func (p *proposer) wait() {
 			}
 		case <-p.stopped:
 			return
-		}
-	}
-}
-
-// resolve takes the results of a group of this node's own commands, in log order. results[i] answers number first+i;
-// nil means that the state machine ignored the command. Called by the fsm only.
-func (p *proposer) resolve(first uint64, count int, results [][]byte) {
-	p.mu.Lock()
-	for i := range count {
-		n := first + uint64(i)
-		if n < p.head || n >= p.tail {
-			continue
-		}
-		var result []byte
-		if i < len(results) {
-			result = results[i]
-		}
-		c := p.at(n)
-		switch {
-		case c.answered:
-		case result != nil:
-			c.result, c.answered = result, true
-			p.accepted = max(p.accepted, n)
-			p.stats.answered++
-		case n < p.accepted:
-			// A later one was accepted, so this one was too: it is older than what is remembered.
-			c.err, c.answered = ErrForgotten, true
-		default:
-			// An earlier one is missing in the log. Both come again.
-			if !p.broken {
-				p.failures++
-			}
-			p.broken = true
-		}
-	}
-	p.advance()
-	p.mu.Unlock()
-}
-
-// advance hands what is answered, up to the first that is not, to the answering goroutine. p.mu is held.
-func (p *proposer) advance() {
-	from := p.head
-	for p.head < p.tail {
-		c := p.at(p.head)
-		if !c.answered {
-			break
-		}
-		p.out = append(p.out, answer{c.done, c.result, c.err})
-		p.bytes -= commandSize(c.data)
-		*c = command{}
-		if len(p.refused) > 0 {
-			p.out = append(p.out, p.refused[p.head]...)
-			delete(p.refused, p.head)
-		}
-		p.head++
-	}
-	if p.head == from {
-		return
-	}
-	p.sent = max(p.sent, p.head)
-	if full := p.full.Load(); full != nil && p.bytes < p.limits.pendingBytes {
-		p.full.Store(nil)
-		close(*full)
-	}
-	if p.head == p.tail && len(p.ring) > 1<<16 {
-		p.ring = make([]command, 256)
-	}
-	signal(p.answers)
-	if p.closing {
-		signal(p.idle)
-	}
-}
-
-// answer calls done, in order, until stop and everything is answered.
-func (p *proposer) answer() {
-	var batch []answer
-	for {
-		<-p.answers
-		for {
-			p.mu.Lock()
-			batch, p.out = p.out, batch[:0]
-			ended := p.ended
-			p.mu.Unlock()
-			if len(batch) == 0 {
-				if ended {
-					return
-				}
-				break
-			}
-			for i := range batch {
-				batch[i].done(batch[i].result, batch[i].err)
-			}
-			clear(batch)
-			if cap(batch) > 1<<16 {
-				batch = nil
-			}
 		}
 	}
 }

@@ -68,7 +68,7 @@ func several(t testing.TB, n int) []cluster.Config {
 	return configs
 }
 
-// cluster of running nodes.
+// founded opens nodes and waits until all of them are ready.
 func founded(t testing.TB, configs []cluster.Config) []running {
 	t.Helper()
 	var nodes []running

@@ -149,7 +149,7 @@ func (d *descriptor) readError(errno syscall.Errno) error {
 	if errno == unix.EBADF {
 		return net.ErrClosed
 	}
-	return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("recv", errno)}
+	return recvError(errno)
 }
 
 // due reports whether there may be something to read, and whether there is something else to deal with: Close or a

@@ -42,6 +42,11 @@ func newNetStream(tcp *net.TCPConn) (*netStream, error) {
 func (s *netStream) number() uintptr                         { return s.fd }
 func (s *netStream) writeWhen(f func(fd uintptr) bool) error { return s.raw.Write(f) }
 
+// recvError is the error of a recv that failed.
+func recvError(errno syscall.Errno) error {
+	return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("recv", errno)}
+}
+
 // readWhenThere waits until bytes are there and only then takes r's buffer and fills it. n is at least 1.
 func (s *netStream) readWhenThere(r *PacketReader) (n int, err error) {
 	var errno syscall.Errno
@@ -56,7 +61,7 @@ func (s *netStream) readWhenThere(r *PacketReader) (n int, err error) {
 	case err != nil:
 		return 0, err
 	case errno != 0:
-		return 0, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("recv", errno)}
+		return 0, recvError(errno)
 	case n == 0:
 		return 0, io.EOF
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -156,4 +157,29 @@ func refusal(resp *http.Response, data []byte) error {
 		text += fmt.Sprintf("; try again in %g s", *p.RetryAfter)
 	}
 	return errors.New(text)
+}
+
+// newTable is a command that prints what a path answers: as columns, which show separates by tabs, or with --json as it is.
+func newTable(c *apiClient, use, short, path string, show func(w io.Writer, answer []byte) error) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var answer json.RawMessage
+			if err := c.call(cmd, http.MethodGet, path, nil, &answer); err != nil {
+				return err
+			}
+			if asJSON {
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(string(answer)))
+				return err
+			}
+			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			if err := show(tw, answer); err != nil {
+				return err
+			}
+			return tw.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer as it is")
+	return cmd
 }

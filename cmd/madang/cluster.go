@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/madang-chat/madang/api"
 )
 
 func newClusterCommand() *cobra.Command {
@@ -18,11 +18,11 @@ func newClusterCommand() *cobra.Command {
 		c.register(cmd)
 		group.AddCommand(cmd)
 	}
-	add(newClusterStatus(&c))
+	add(newTable(&c, "status", "List the nodes", "/cluster", printCluster))
 	add(&cobra.Command{
 		Use: "leader", Short: "Print the name of the node that leads", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var s clusterStatus
+			var s api.ClusterStatus
 			if err := c.call(cmd, http.MethodGet, "/cluster", nil, &s); err != nil {
 				return err
 			}
@@ -62,46 +62,12 @@ func newClusterCommand() *cobra.Command {
 	return group
 }
 
-// clusterStatus is what GET /cluster answers.
-type clusterStatus struct {
-	Node    string `json:"node"`
-	Leader  string `json:"leader"`
-	Role    string `json:"role"`
-	Term    uint64 `json:"term"`
-	Applied uint64 `json:"applied"`
-	Nodes   []struct {
-		Node    string `json:"node"`
-		Address string `json:"address"`
-		Voter   bool   `json:"voter"`
-	} `json:"nodes"`
-}
-
-func newClusterStatus(c *apiClient) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "status", Short: "List the nodes", Args: exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var answer json.RawMessage
-			if err := c.call(cmd, http.MethodGet, "/cluster", nil, &answer); err != nil {
-				return err
-			}
-			if asJSON {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(string(answer)))
-				return err
-			}
-			var s clusterStatus
-			if err := json.Unmarshal(answer, &s); err != nil {
-				return fmt.Errorf("the answer is no status of a cluster: %w", err)
-			}
-			return s.print(cmd.OutOrStdout())
-		},
+// printCluster prints a line for each node.
+func printCluster(w io.Writer, answer []byte) error {
+	var s api.ClusterStatus
+	if err := json.Unmarshal(answer, &s); err != nil {
+		return fmt.Errorf("the answer is no status of a cluster: %w", err)
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer as it is")
-	return cmd
-}
-
-func (s *clusterStatus) print(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, n := range s.Nodes {
 		role := "replica"
 		switch {
@@ -110,9 +76,9 @@ func (s *clusterStatus) print(w io.Writer) error {
 		case n.Voter:
 			role = "voter"
 		}
-		if _, err := fmt.Fprintf(tw, "%s\t%s\t%s\n", n.Node, role, n.Address); err != nil {
+		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", n.Node, role, n.Address); err != nil {
 			return err
 		}
 	}
-	return tw.Flush()
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/madang-chat/madang/api"
 	"github.com/madang-chat/madang/internal/mqtttest"
 )
 
@@ -45,17 +46,23 @@ func startCrowd(t *testing.T) *crowd {
 }
 
 // status is what a node says of the cluster.
-func (c *crowd) status(n *node) (s clusterStatus) {
+func (c *crowd) status(n *node) (s api.ClusterStatus) {
 	c.t.Helper()
-	resp, err := http.Get(strings.TrimSuffix(n.url("for operators"), "/readyz?verbose") + "/cluster")
+	n.ask("/cluster", &s)
+	return s
+}
+
+// ask reads what the operator's listener answers.
+func (n *node) ask(path string, answer any) {
+	n.t.Helper()
+	resp, err := http.Get(strings.TrimSuffix(n.url("for operators"), "/readyz?verbose") + path)
 	if err != nil {
-		c.t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		c.t.Fatal(err)
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		n.t.Fatal(err)
 	}
-	return s
 }
 
 // leader waits until a node that runs leads, and returns its number.
@@ -120,15 +127,7 @@ func TestCrashNodeOfThreeKilled(t *testing.T) {
 		}
 		return digests[0] == digests[1] && digests[1] == digests[2]
 	})
-	entries := history(t, c.nodes[0], "r")
-	if len(entries) != total {
-		t.Errorf("%d entries, %d messages", len(entries), total)
-	}
-	var envelopes [][]byte
-	for _, e := range entries {
-		envelopes = append(envelopes, e)
-	}
-	crew.Check(t, envelopes)
+	checkHistory(t, c.nodes[0], "r", crew, total)
 	slices.Sort(pauses)
 	t.Logf("%d acknowledgements, %d kills; from a kill to the next acknowledgement on another node: median %v, longest %v",
 		crew.Acks(), rounds, pauses[len(pauses)/2].Round(time.Millisecond), pauses[len(pauses)-1].Round(time.Millisecond))
@@ -139,15 +138,8 @@ func TestCrashNodeOfThreeKilled(t *testing.T) {
 
 func (c *crowd) digest(n *node) string {
 	c.t.Helper()
-	resp, err := http.Get(strings.TrimSuffix(n.url("for operators"), "/readyz?verbose") + "/digest?room=r")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer resp.Body.Close()
 	var d struct{ SHA256 string }
-	if err := json.NewDecoder(resp.Body).Decode(&d); err != nil {
-		c.t.Fatal(err)
-	}
+	n.ask("/digest?room=r", &d)
 	return d.SHA256
 }
 

@@ -39,7 +39,18 @@ func TestCrashKilled(t *testing.T) {
 	}
 	acks := crew.Acks()
 	total := crew.Finish(t, n.at())
-	entries := history(t, n, "r")
+	entries := checkHistory(t, n, "r", crew, total)
+	checkReplay(t, n, "r", entries)
+	n.stop()
+	slices.Sort(recovery)
+	t.Logf("%d acknowledgements in %d rounds, %d messages in the end; from start to an answered CONNECT: median %v, longest %v",
+		acks, all, total, recovery[len(recovery)/2].Round(time.Millisecond), recovery[len(recovery)-1].Round(time.Millisecond))
+}
+
+// checkHistory reads the room over HTTP: it is what the crew knows, and all of it.
+func checkHistory(t *testing.T, n *node, room string, crew *mqtttest.Crew, total int) []json.RawMessage {
+	t.Helper()
+	entries := history(t, n, room)
 	if len(entries) != total {
 		t.Errorf("%d entries, %d messages", len(entries), total)
 	}
@@ -48,11 +59,7 @@ func TestCrashKilled(t *testing.T) {
 		envelopes = append(envelopes, e)
 	}
 	crew.Check(t, envelopes)
-	checkReplay(t, n, "r", entries)
-	n.stop()
-	slices.Sort(recovery)
-	t.Logf("%d acknowledgements in %d rounds, %d messages in the end; from start to an answered CONNECT: median %v, longest %v",
-		acks, all, total, recovery[len(recovery)/2].Round(time.Millisecond), recovery[len(recovery)-1].Round(time.Millisecond))
+	return entries
 }
 
 // checkReplay reads the room from its beginning over MQTT: it is what HTTP says, byte for byte.

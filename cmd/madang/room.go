@@ -3,10 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 )
@@ -44,7 +44,7 @@ func newRoomCommand() *cobra.Command {
 			return c.call(cmd, http.MethodDelete, roomPath(args[0]), nil, nil)
 		},
 	})
-	add(newRoomList(&c))
+	add(newTable(&c, "list", "List the rooms the user has joined", "/rooms", printRooms))
 	return group
 }
 
@@ -68,34 +68,18 @@ func newRoomCreate(c *apiClient) *cobra.Command {
 	return cmd
 }
 
-func newRoomList(c *apiClient) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "list", Short: "List the rooms the user has joined", Args: exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var answer json.RawMessage
-			if err := c.call(cmd, http.MethodGet, "/rooms", nil, &answer); err != nil {
-				return err
-			}
-			if asJSON {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(string(answer)))
-				return err
-			}
-			rooms, err := parseRooms(answer)
-			if err != nil {
-				return err
-			}
-			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			for _, r := range rooms {
-				if _, err := fmt.Fprintf(tw, "%s\t%s\t%s\n", r.Room, r.Kind, r.Name); err != nil {
-					return err
-				}
-			}
-			return tw.Flush()
-		},
+// printRooms prints a line for each room.
+func printRooms(w io.Writer, answer []byte) error {
+	rooms, err := parseRooms(answer)
+	if err != nil {
+		return err
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer as it is")
-	return cmd
+	for _, r := range rooms {
+		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", r.Room, r.Kind, r.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listedRoom is what the list shows of a room.

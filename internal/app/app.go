@@ -234,8 +234,12 @@ func (a *App) openRules(*Options) error {
 		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, AckWait: c.Limits.AckWait,
 		Logger: a.log,
 	})
+	var peers broker.Peers // none for a node alone: it has nobody to tell
+	if c.Cluster.Several() {
+		peers = a.node.Peers()
+	}
 	a.broker = broker.New(broker.Config{
-		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Peers: a.node.Peers(), Auth: chain, Calls: a.calls,
+		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Peers: peers, Auth: chain, Calls: a.calls,
 		Ready:  a.ready,
 		Rules:  &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls},
 		Quotas: a.quotas, Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
