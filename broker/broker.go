@@ -40,10 +40,13 @@ type Broker struct {
 	told     atomic.Uint64  // pos: everything the store has up to here has been told to the workers
 
 	mu       sync.Mutex
+	claims   uint64                        // the highest number of a claim that is known
+	meeting  map[string]context.CancelFunc // nodes that are told this node's claims
 	sessions map[storage.SessionID]*client // the one live connection of each device; guests are not in it
 	clients  map[*client]struct{}          // all live connections
 	taking   map[*client]uint64            // those that take their session now (places.go)
-	stopping bool
+	stopping bool                          // no new connections
+	stopped  bool                          // nothing is started any more
 }
 
 // catchUpReaders is how many goroutines read for cursors that are behind: enough to keep a disk busy, few enough to leave
@@ -68,7 +71,7 @@ func New(cfg Config) *Broker {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{},
-		taking: map[*client]uint64{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
+		taking: map[*client]uint64{}, meeting: map[string]context.CancelFunc{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
 	}
 	b.refusals = rate.Sometimes{First: 10, Interval: time.Second}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -273,9 +276,22 @@ func (b *Broker) Stop(ctx context.Context) error {
 			break
 		}
 	}
+	b.mu.Lock()
+	b.stopped = true
+	b.mu.Unlock()
 	b.cancel()
 	b.running.Wait()
 	return late
+}
+
+// goRun runs f on a goroutine of the broker. False: the broker has stopped.
+func (b *Broker) goRun(f func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.stopped {
+		b.running.Go(f)
+	}
+	return !b.stopped
 }
 
 // workerFor spreads connections over the workers by session, guests in turn.

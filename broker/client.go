@@ -30,6 +30,7 @@ type client struct {
 	version     byte   // 3 (MQIsdp), 4 or 5
 	stored      bool   // the session outlives the connection; changed by holds only
 	epoch       uint64 // of the stored session; likewise
+	claimed     uint64 // number of its claim (claims.go); guarded by Broker.mu
 	expires     uint32 // seconds the session is kept after the connection, as granted
 	keepAlive   time.Duration
 	maxPacket   uint32 // the client's Maximum Packet Size, 0 = none

@@ -21,11 +21,13 @@ type Log interface {
 	Space() <-chan struct{}
 }
 
-// Peers passes on to other nodes what does not go through the log, at most once; nil is a node alone. Nothing of it blocks.
+// Peers passes on to other nodes what does not go through the log, at most once; nil is a node alone. Only Ask blocks.
 type Peers interface {
 	Want(key string)   // this node has readers for what is told under a key,
 	Unwant(key string) // and has them no more
 	Tell(key, slot string, data []byte)
+	// Ask returns what the nodes that can be reached, or the one that is named, answer within a moment.
+	Ask(ctx context.Context, node string, question []byte) [][]byte
 }
 
 // Authenticator says who a connection is. Its errors are *auth.Refusal.

@@ -249,6 +249,12 @@ func (b *Broker) open(c *client, pk *packets.Packet) error {
 		if err := b.own(c); err != nil {
 			return err
 		}
+		if pk.Connect.ClientIdentifier != "" { // one that was made up is nobody else's
+			if err := b.claim(c); err != nil {
+				b.disown(c)
+				return err
+			}
+		}
 	}
 	var present bool
 	var sess *storage.Session

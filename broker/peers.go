@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"encoding/binary"
 	"strings"
 	"time"
@@ -19,6 +20,8 @@ type alone struct{}
 func (alone) Want(string)                 {}
 func (alone) Unwant(string)               {}
 func (alone) Tell(string, string, []byte) {}
+
+func (alone) Ask(context.Context, string, []byte) [][]byte { return nil }
 
 func peerKey(k storage.RoomKey) string { return k.NS + "\x00" + k.Room }
 

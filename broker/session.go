@@ -16,6 +16,7 @@ func (b *Broker) own(c *client) error {
 		old := b.sessions[c.sid]
 		if old == nil {
 			b.sessions[c.sid] = c
+			c.claimed = b.nextClaim()
 			b.mu.Unlock()
 			return nil
 		}

@@ -1,19 +1,10 @@
 package cluster
 
 import (
-	"bufio"
-	"context"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/madang-chat/madang/cluster/link"
-	"github.com/madang-chat/madang/internal/clock"
 )
 
 // protoPeers passes values that live for seconds from node to node, past the log: at most once, and only to nodes that
@@ -23,13 +14,17 @@ import (
 //	W key              it wants what is told under this key
 //	U key              no longer
 //	V key slot value   a value
+//	Q number question  a question
+//	A number answer    what it says to one
 const protoPeers = "madang-peers/1"
 
 const (
 	peerFrame   = 64 << 10        // largest frame
 	peerQueue   = 1 << 20         // bytes of values that wait for one node; the oldest go first
+	peerSaid    = 4 << 20         // bytes of questions and answers that wait for one; then there is no room for more
 	peerWrite   = 2 * time.Second // for what waits to be taken
 	peerTend    = 500 * time.Millisecond
+	peerPause   = 100 * time.Millisecond // before the first new try to reach a node; then doubled up to
 	peerBackOff = 2 * time.Second
 )
 
@@ -37,6 +32,8 @@ const (
 	kindWant   = 'W'
 	kindUnwant = 'U'
 	kindValue  = 'V'
+	kindAsk    = 'Q'
+	kindAnswer = 'A'
 )
 
 // Value is one that is kept by who told it, for nodes that begin to want its key.
@@ -45,16 +42,28 @@ type Value struct {
 	Data []byte
 }
 
-// Peers is what a node tells others past the log. Its methods may be called by many goroutines and do not block.
-type Peers struct {
-	// told is called with what other nodes tell, asked for what this node has to tell under a key that another begins to
-	// want. Neither may block.
-	told  func(key, slot string, data []byte)
-	asked func(key string) []Value
+// Hearing is what is done with what other nodes say past the log. Nothing of it may block; nil = nothing is done.
+type Hearing struct {
+	// Told gets what another node tells.
+	Told func(key, slot string, data []byte)
+	// Kept returns what this node has to tell under a key that another begins to want.
+	Kept func(key string) []Value
+	// Asked gets a question and answers it, once, now or later.
+	Asked func(question []byte, answer func([]byte))
+	// Met is called when a node can be asked and told things, again or for the first time.
+	Met func(node string)
+}
 
-	mu    sync.Mutex
-	wants map[string]int // how often this node wants a key
-	nodes map[string]*peer
+// Peers is what a node tells and asks others past the log. Its methods may be called by many goroutines; only Ask blocks.
+type Peers struct {
+	listens chan struct{} // closed by Listen: until then nobody is heard or reached
+
+	mu      sync.Mutex
+	hearing Hearing
+	wants   map[string]int // how often this node wants a key
+	nodes   map[string]*peer
+	asked   uint64 // questions so far
+	asking  map[uint64]*asking
 }
 
 // peer is another node.
@@ -67,23 +76,42 @@ type peer struct {
 	values map[valueKey][]byte
 	order  []valueKey // of values, oldest first
 	bytes  int
+	said   []byte        // frames of questions and answers
+	late   bool          // it left a question unanswered, and has answered none since
 	wake   chan struct{} // 1-buffered
 }
 
 type valueKey struct{ key, slot string }
 
 func newPeers() *Peers {
-	return &Peers{
-		told: func(string, string, []byte) {}, asked: func(string) []Value { return nil },
-		wants: map[string]int{}, nodes: map[string]*peer{},
-	}
+	return &Peers{listens: make(chan struct{}), wants: map[string]int{}, nodes: map[string]*peer{}, asking: map[uint64]*asking{}}
 }
 
-// Listen sets what is done with what others tell, and where what this node has to tell is found. Call it before Want.
-func (p *Peers) Listen(told func(key, slot string, data []byte), asked func(key string) []Value) {
+// Listen sets what is done with what others say, and begins to reach them. Call it once.
+func (p *Peers) Listen(h Hearing) {
+	p.mu.Lock()
+	p.hearing = h
+	p.mu.Unlock()
+	close(p.listens)
+}
+
+func (p *Peers) listening() Hearing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.told, p.asked = told, asked
+	return p.hearing
+}
+
+// Reached returns the nodes that can be told and asked things, and answer.
+func (p *Peers) Reached() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []string
+	for id, n := range p.nodes {
+		if n.up && n.from != nil {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // node returns what is known of another node. p.mu is held.
@@ -98,7 +126,7 @@ func (p *Peers) node(id string) *peer {
 }
 
 func (n *peer) clear() {
-	n.delta, n.values, n.order, n.bytes = map[string]bool{}, map[valueKey][]byte{}, nil, 0
+	n.delta, n.values, n.order, n.bytes, n.said = map[string]bool{}, map[valueKey][]byte{}, nil, 0, nil
 }
 
 // Want asks all nodes for what they tell under a key, until as many Unwant.
@@ -158,12 +186,13 @@ func (n *peer) put(k valueKey, data []byte) {
 	signal(n.wake)
 }
 
-// giveAll queues everything this node has to tell under a key. p.mu is not held: asked has locks of its own.
+// giveAll queues everything this node has to tell under a key. p.mu is not held: Kept has locks of its own.
 func (p *Peers) giveAll(id, key string) {
-	p.mu.Lock()
-	asked := p.asked
-	p.mu.Unlock()
-	values := asked(key)
+	kept := p.listening().Kept
+	if kept == nil {
+		return
+	}
+	values := kept(key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, v := range values {
@@ -189,6 +218,9 @@ func (p *Peers) connected(id string) *peer {
 		p.giveAll(id, key)
 	}
 	signal(n.wake)
+	if met := p.listening().Met; met != nil {
+		met(id)
+	}
 	return n
 }
 
@@ -198,13 +230,14 @@ func (p *Peers) disconnected(id string) {
 	n := p.node(id)
 	n.up = false
 	n.clear()
+	p.forget(id)
 }
 
 // take returns what waits for a node, as frames.
 func (p *Peers) take(n *peer) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var out []byte
+	out := n.said // first: somebody waits for it
 	for key, on := range n.delta {
 		kind := byte(kindUnwant)
 		if on {
@@ -218,186 +251,3 @@ func (p *Peers) take(n *peer) []byte {
 	n.clear()
 	return out
 }
-
-func appendPeerFrame(dst []byte, kind byte, key, slot string, data []byte) []byte {
-	at := len(dst)
-	dst = append(dst, 0, 0, 0, 0, kind)
-	dst = append(binary.AppendUvarint(dst, uint64(len(key))), key...)
-	if kind == kindValue {
-		dst = append(binary.AppendUvarint(dst, uint64(len(slot))), slot...)
-		dst = append(dst, data...)
-	}
-	binary.BigEndian.PutUint32(dst[at:], uint32(len(dst)-at-4))
-	return dst
-}
-
-var errPeerFrame = errors.New("malformed frame of a node")
-
-// decodePeerFrame takes a frame apart. data aliases b.
-func decodePeerFrame(b []byte) (kind byte, key, slot string, data []byte, err error) {
-	text := func() string {
-		n, size := binary.Uvarint(b)
-		if size <= 0 || n > uint64(len(b)-size) {
-			err = errPeerFrame
-			return ""
-		}
-		s := string(b[size : size+int(n)])
-		b = b[size+int(n):]
-		return s
-	}
-	if len(b) == 0 {
-		return 0, "", "", nil, errPeerFrame
-	}
-	kind, b = b[0], b[1:]
-	key = text()
-	if kind == kindValue && err == nil {
-		slot = text()
-		return kind, key, slot, b, err
-	}
-	if err == nil && (len(b) > 0 || kind != kindWant && kind != kindUnwant) {
-		err = errPeerFrame
-	}
-	return kind, key, "", nil, err
-}
-
-// hearPeer is the other end of a stream.
-func (n *Node) hearPeer(c *link.Conn) {
-	p := n.peers
-	p.mu.Lock()
-	from := p.node(c.Peer)
-	from.from, from.wants = c, map[string]struct{}{}
-	p.mu.Unlock()
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if from.from == c { // else a newer stream has come
-			from.from, from.wants = nil, map[string]struct{}{}
-		}
-	}()
-	r := bufio.NewReaderSize(c, 16<<10)
-	for {
-		if err := p.hear(r, c); err != nil {
-			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-				n.log.Debug("stream of a node ended", "node", c.Peer, "err", err)
-			}
-			return
-		}
-	}
-}
-
-// hear takes one frame.
-func (p *Peers) hear(r io.Reader, c *link.Conn) error {
-	var length [4]byte
-	if _, err := io.ReadFull(r, length[:]); err != nil {
-		return err
-	}
-	size := binary.BigEndian.Uint32(length[:])
-	if size > peerFrame {
-		return fmt.Errorf("%w: %d bytes", errPeerFrame, size)
-	}
-	b := make([]byte, size)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return err
-	}
-	kind, key, slot, data, err := decodePeerFrame(b)
-	if err != nil {
-		return err
-	}
-	p.mu.Lock()
-	told := p.told
-	from := p.node(c.Peer)
-	current := from.from == c
-	switch {
-	case !current:
-	case kind == kindWant:
-		from.wants[key] = struct{}{}
-	case kind == kindUnwant:
-		delete(from.wants, key)
-	}
-	p.mu.Unlock()
-	switch {
-	case kind == kindValue:
-		told(key, slot, data)
-	case kind == kindWant && current:
-		p.giveAll(c.Peer, key)
-	}
-	return nil
-}
-
-// keepPeers keeps a stream to every other member.
-func (n *Node) keepPeers() {
-	t := time.NewTicker(peerTend)
-	defer t.Stop()
-	var running sync.WaitGroup
-	defer running.Wait()
-	streams := map[Member]context.CancelFunc{}
-	for {
-		members := n.Members()
-		for _, m := range members {
-			m.Voter = false // whether it votes makes no difference to the stream
-			if streams[m] == nil && m.ID != n.cfg.NodeID {
-				ctx, cancel := context.WithCancel(n.ctx)
-				streams[m] = cancel
-				running.Go(func() { n.speak(ctx, m) })
-			}
-		}
-		for m, cancel := range streams {
-			if !slices.ContainsFunc(members, func(o Member) bool { return o.ID == m.ID && o.Address == m.Address }) && len(members) > 0 {
-				cancel()
-				delete(streams, m)
-			}
-		}
-		select {
-		case <-t.C:
-		case <-n.ctx.Done():
-			for _, cancel := range streams {
-				cancel()
-			}
-			return
-		}
-	}
-}
-
-// speak keeps a stream to one member until ctx ends.
-func (n *Node) speak(ctx context.Context, m Member) {
-	for ctx.Err() == nil {
-		c, err := n.cfg.Port.Dial(ctx, m.Address, protoPeers, m.ID)
-		if err == nil {
-			err = n.speakOn(ctx, c, n.peers.connected(m.ID))
-			n.peers.disconnected(m.ID)
-		}
-		if ctx.Err() == nil {
-			n.log.Debug("no stream to a node", "node", m.ID, "err", err)
-			sleep(ctx, peerBackOff)
-		}
-	}
-}
-
-func (n *Node) speakOn(ctx context.Context, c *link.Conn, p *peer) error {
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
-	defer c.Close()
-	ended := make(chan error, 1)
-	go func() { // the other side says nothing; reading finds its end
-		_, err := io.Copy(io.Discard, c)
-		ended <- err
-	}()
-	for {
-		select {
-		case <-p.wake:
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-			return nil
-		}
-		if out := n.peers.take(p); len(out) > 0 {
-			_ = c.SetWriteDeadline(clock.Deadline(peerWrite))
-			if _, err := c.Write(out); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// Peers is how this node passes on what does not go through the log; on a node alone it reaches nobody.
-func (n *Node) Peers() *Peers { return n.peers }

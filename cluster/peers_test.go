@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/madang-chat/madang/cluster/link"
 )
 
 // What waits for a node is bounded, and of what does not fit the newest survives; of one slot only the newest is sent.
@@ -32,14 +34,14 @@ func TestPeerQueueKeepsTheNewest(t *testing.T) {
 	sent := 0
 	for len(out) > 0 {
 		size := int(out[0])<<24 | int(out[1])<<16 | int(out[2])<<8 | int(out[3])
-		kind, key, slot, data, err := decodePeerFrame(out[4 : 4+size])
+		s, err := decodePeerFrame(out[4 : 4+size])
 		out = out[4+size:]
-		if err != nil || kind != kindValue || key != "room" || !bytes.HasPrefix(data, []byte("newest")) {
-			t.Fatalf("%c %q %q %.10q %v", kind, key, slot, data, err)
+		if err != nil || s.kind != kindValue || s.key != "room" || !bytes.HasPrefix(s.data, []byte("newest")) {
+			t.Fatalf("%c %q %q %.10q %v", s.kind, s.key, s.slot, s.data, err)
 		}
 		sent++
-		if want := fmt.Sprint(slots - 1); len(out) == 0 && slot != want {
-			t.Fatalf("the last slot is %s, want %s", slot, want)
+		if want := fmt.Sprint(slots - 1); len(out) == 0 && s.slot != want {
+			t.Fatalf("the last slot is %s, want %s", s.slot, want)
 		}
 	}
 	if sent < 200 || sent > 260 {
@@ -72,11 +74,11 @@ func TestPeerWishes(t *testing.T) {
 			case 2:
 				for b := p.take(n); len(b) > 0; {
 					size := int(b[3])
-					kind, key, _, _, err := decodePeerFrame(b[4 : 4+size])
+					s, err := decodePeerFrame(b[4 : 4+size])
 					if err != nil {
 						t.Fatal(err)
 					}
-					told[key] = kind == kindWant
+					told[s.key] = s.kind == kindWant
 					b = b[4+size:]
 				}
 				for k, n := range want {
@@ -89,17 +91,81 @@ func TestPeerWishes(t *testing.T) {
 	})
 }
 
+// again encodes a frame that was taken apart.
+func (s *saying) again() []byte {
+	if s.kind == kindAsk || s.kind == kindAnswer {
+		return appendNumbered(nil, s.kind, s.number, s.data)
+	}
+	return appendPeerFrame(nil, s.kind, s.key, s.slot, s.data)
+}
+
 func FuzzPeerFrame(f *testing.F) {
 	f.Add(appendPeerFrame(nil, kindValue, "key", "slot", []byte("data"))[4:])
 	f.Add(appendPeerFrame(nil, kindWant, "key", "", nil)[4:])
+	f.Add(appendNumbered(nil, kindAsk, 300, []byte("question"))[4:])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		kind, key, slot, data, err := decodePeerFrame(b)
+		s, err := decodePeerFrame(b)
 		if err != nil {
 			return
 		}
-		kind2, key2, slot2, data2, err := decodePeerFrame(appendPeerFrame(nil, kind, key, slot, data)[4:])
-		if err != nil || kind2 != kind || key2 != key || slot2 != slot || !bytes.Equal(data2, data) {
-			t.Fatalf("%q became %c %q %q %q, %v", b, kind2, key2, slot2, data2, err)
+		s2, err := decodePeerFrame(s.again()[4:])
+		if err != nil || s2.kind != s.kind || s2.key != s.key || s2.slot != s.slot || s2.number != s.number || !bytes.Equal(s2.data, s.data) {
+			t.Fatalf("%q became %+v, %v", b, s2, err)
 		}
 	})
+}
+
+// Who answers is waited for, and who does not only once.
+func TestPeersAreAsked(t *testing.T) {
+	p := newPeers()
+	for _, id := range []string{"quick", "hangs", "away"} {
+		n := p.connected(id)
+		n.from = new(link.Conn)
+	}
+	p.disconnected("away")
+	quick := p.node("quick")
+	p.node("hangs").late = true // it left one unanswered
+	ask := func() chan [][]byte {
+		got := make(chan [][]byte, 1)
+		go func() { got <- p.Ask(t.Context(), "", []byte("who?")) }()
+		<-quick.wake
+		return got
+	}
+	last := func() uint64 {
+		s, err := decodePeerFrame(p.take(quick)[4:])
+		if err != nil || s.kind != kindAsk || string(s.data) != "who?" {
+			t.Fatalf("asked %+v, %v", s, err)
+		}
+		return s.number
+	}
+	p.take(quick)
+	select { // of the beginning
+	case <-quick.wake:
+	default:
+	}
+	got := ask()
+	p.mu.Lock()
+	p.answered("hangs", 12345, nil) // to something long ago; it is back
+	p.mu.Unlock()
+	number := last()
+	p.mu.Lock()
+	p.answered("quick", number, []byte("I"))
+	p.answered("quick", number, []byte("twice"))
+	p.mu.Unlock()
+	if a := <-got; len(a) != 1 || string(a[0]) != "I" {
+		t.Fatalf("answers %q", a)
+	}
+	got = ask()
+	number = last()
+	p.mu.Lock()
+	p.answered("quick", number, []byte("I"))
+	p.mu.Unlock()
+	p.disconnected("hangs") // it is waited for again, but not when it is gone
+	if a := <-got; len(a) != 1 {
+		t.Fatalf("answers %q", a)
+	}
+	p.disconnected("quick")
+	if a := p.Ask(t.Context(), "", []byte("anybody?")); a != nil || len(p.asking) > 0 {
+		t.Fatalf("answers %q, %d questions are kept", a, len(p.asking))
+	}
 }

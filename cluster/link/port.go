@@ -29,9 +29,10 @@ type Conn struct {
 
 // Port is the node's port for other nodes. Handle what is to be spoken, then Serve.
 type Port struct {
-	id  *Identity
-	log *slog.Logger
-	ln  net.Listener
+	id   *Identity
+	log  *slog.Logger
+	ln   net.Listener
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	slots   chan struct{} // one per handshake
 	running sync.WaitGroup
@@ -49,7 +50,7 @@ func Listen(bind string, id *Identity, log *slog.Logger) (*Port, error) {
 		return nil, fmt.Errorf("cluster.bind %q: %w", bind, err)
 	}
 	return &Port{
-		id: id, log: log, ln: ln, slots: make(chan struct{}, handshakes), handlers: map[string]func(*Conn){},
+		id: id, log: log, ln: ln, dial: new(net.Dialer).DialContext, slots: make(chan struct{}, handshakes), handlers: map[string]func(*Conn){},
 		open: map[net.Conn]struct{}{},
 	}, nil
 }
@@ -66,6 +67,11 @@ func (p *Port) Handle(protocol string, f func(*Conn)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.handlers[protocol] = f
+}
+
+// DialWith sets what makes connections instead of a net.Dialer: a network that a test can cut. Call it before Dial.
+func (p *Port) DialWith(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
+	p.dial = dial
 }
 
 // Serve accepts until Close.
@@ -131,8 +137,7 @@ func (p *Port) greet(c net.Conn, config *tls.Config) (*Conn, string, error) {
 func (p *Port) Dial(ctx context.Context, address, protocol, want string) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", address)
+	c, err := p.dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -50,6 +51,8 @@ type Options struct {
 	Version string       // told to clients and operators
 	FS      vfs.FS       // of the store; nil = the operating system's
 	Disk    cluster.Disk // of the log; nil = the operating system's
+	// Dial makes connections to other nodes; nil = the operating system's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // App is one node. Start it once, Stop it once.
@@ -162,7 +165,7 @@ func (a *App) openData(o *Options) error {
 		cc.PendingBytes = n
 	}
 	cc.MaxEntryBytes = entryBytes(a.cfg.Limits.Message, cc.MaxEntryBytes)
-	if err := a.openCluster(&cc); err != nil {
+	if err := a.openCluster(&cc, o); err != nil {
 		return err
 	}
 	node, err := cluster.Open(cc, store)
@@ -245,9 +248,12 @@ func (a *App) openRules(*Options) error {
 		Quotas: a.quotas, Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
 		Limits: brokerLimits(c), Logger: a.log.With("component", "broker"),
 	})
-	a.node.Peers().Listen(a.broker.Told, func(key string) (kept []cluster.Value) {
-		a.broker.Kept(key, func(slot string, data []byte) { kept = append(kept, cluster.Value{Slot: slot, Data: data}) })
-		return kept
+	a.node.Peers().Listen(cluster.Hearing{
+		Told: a.broker.Told, Asked: a.broker.Asked, Met: a.broker.Met,
+		Kept: func(key string) (kept []cluster.Value) {
+			a.broker.Kept(key, func(slot string, data []byte) { kept = append(kept, cluster.Value{Slot: slot, Data: data}) })
+			return kept
+		},
 	})
 	return nil
 }

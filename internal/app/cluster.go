@@ -17,7 +17,7 @@ import (
 const devSecret = "madang --dev: known to everybody"
 
 // openCluster opens the port for other nodes, if there are to be any.
-func (a *App) openCluster(cc *cluster.Config) error {
+func (a *App) openCluster(cc *cluster.Config, o *Options) error {
 	c := &a.cfg.Cluster
 	if !c.Several() {
 		return nil
@@ -29,6 +29,9 @@ func (a *App) openCluster(cc *cluster.Config) error {
 	port, err := link.Listen(c.Bind, id, a.log.With("component", "cluster"))
 	if err != nil {
 		return err
+	}
+	if o.Dial != nil {
+		port.DialWith(o.Dial)
 	}
 	cc.Port, cc.Address, cc.Seeds = port, c.Reached(), c.Join
 	cc.Expect, cc.Replica = c.BootstrapExpect, a.cfg.Node.Role == "replica"

@@ -14,6 +14,7 @@ import (
 type Cluster struct {
 	Nodes []*Node
 	t     testing.TB
+	net   *network
 }
 
 var names = []string{"one", "two", "three", "four", "five"}
@@ -21,14 +22,17 @@ var names = []string{"one", "two", "three", "four", "five"}
 // StartCluster runs voters that found a cluster together, and replicas that join it, until the test ends.
 func StartCluster(t testing.TB, voters, replicas int, o Options) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t}
+	c := &Cluster{t: t, net: newNetwork()}
+	t.Cleanup(c.Heal)
 	var seeds []string
-	for range voters + replicas {
-		seeds = append(seeds, freeAddress(t))
+	for i := range voters + replicas {
+		at := freeAddress(t)
+		seeds = append(seeds, at)
+		c.net.at[at] = names[i]
 	}
 	for i := range voters + replicas {
 		no := o
-		no.name = names[i]
+		no.name, no.dial = names[i], c.net.dialer(names[i])
 		no.Set = append([]string{
 			"cluster.bind=" + seeds[i], "cluster.join=" + strings.Join(seeds[:voters], ","),
 			fmt.Sprintf("cluster.bootstrap_expect=%d", voters), "cluster.heartbeat=300ms",
@@ -45,7 +49,27 @@ func StartCluster(t testing.TB, voters, replicas int, o Options) *Cluster {
 	for _, n := range c.Nodes {
 		n.awaitReady()
 	}
+	c.Meet()
 	return c
+}
+
+// Meet waits until all nodes that run reach each other past the log too.
+func (c *Cluster) Meet() {
+	c.t.Helper()
+	c.eventually("the nodes reach each other", func() bool {
+		running := 0
+		for _, n := range c.Nodes {
+			if n.App != nil {
+				running++
+			}
+		}
+		for _, n := range c.Nodes {
+			if n.App != nil && len(n.App.Node().Peers().Reached()) < running-1 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // freeAddress is one that nobody listens on just now.
@@ -58,6 +82,21 @@ func freeAddress(t testing.TB) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+// Cut loses everything between two nodes until Heal; they are not told.
+func (c *Cluster) Cut(a, b *Node) { c.net.cut(a.Name(), b.Name()) }
+
+// Isolate cuts a node off from all others.
+func (c *Cluster) Isolate(n *Node) {
+	for _, o := range c.Nodes {
+		if o != n {
+			c.Cut(n, o)
+		}
+	}
+}
+
+// Heal mends every cut.
+func (c *Cluster) Heal() { c.net.heal() }
 
 // Leader waits until one leads and returns it.
 func (c *Cluster) Leader() *Node {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -31,6 +32,7 @@ type Options struct {
 	Log    io.Writer
 
 	name string
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Node is one node. Restart and PowerCut replace what runs; addresses change with them.
@@ -86,7 +88,7 @@ func (n *Node) start() {
 			w = os.Stderr
 		}
 	}
-	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test"}
+	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test", Dial: n.o.dial}
 	if n.mem != nil {
 		o.FS, o.Disk = n.mem, clustertest.Disk(n.mem)
 	}
