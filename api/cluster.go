@@ -12,6 +12,9 @@ import (
 // Members is the cluster as an admin sees and changes it; any node answers for all. Errors are problems.
 type Members interface {
 	Cluster() ClusterStatus
+	Servers(zone string) []Server // those that take clients, the best first
+	Add(ctx context.Context, node, address string) error
+	Drain(ctx context.Context, node string, on bool) error
 	Promote(ctx context.Context, node string) error
 	Remove(ctx context.Context, node string) error
 	Transfer(ctx context.Context, node string) error
@@ -21,6 +24,38 @@ type memberRequest struct {
 	Body struct {
 		Node string `json:"node" doc:"the node's name" minLength:"1" maxLength:"255"`
 	}
+}
+
+type addRequest struct {
+	Body struct {
+		Node    string `json:"node" doc:"the node's name" minLength:"1" maxLength:"255"`
+		Address string `json:"address,omitempty" doc:"host:port of its cluster.bind, where it waits to be told whom to join" maxLength:"300"`
+	}
+}
+
+type drainRequest struct {
+	Body struct {
+		Node string `json:"node" doc:"the node's name" minLength:"1" maxLength:"255"`
+		End  bool   `json:"end,omitempty" doc:"let clients come again"`
+	}
+}
+
+// Server is a node as clients reach it, by URLs; one that it does not offer is absent.
+type Server struct {
+	Node  string  `json:"node"`
+	Zone  string  `json:"zone,omitempty"`
+	MQTT  string  `json:"mqtt,omitempty" example:"mqtt://10.0.0.1:1883"`
+	MQTTS string  `json:"mqtts,omitempty" example:"mqtts://chat.example.com:8883"`
+	WS    string  `json:"ws,omitempty" example:"wss://chat.example.com/mqtt"`
+	Load  float64 `json:"load" doc:"connections as a share of what the node takes"`
+}
+
+type servers struct {
+	Servers []Server `json:"servers" doc:"the best first"`
+}
+
+type connectRequest struct {
+	Zone string `query:"zone" doc:"nodes of this zone come first" maxLength:"128"`
 }
 
 type transferRequest struct {
@@ -37,6 +72,12 @@ func (a *API) registerCluster(h huma.API) {
 	}
 	tags := []string{"cluster"}
 	huma.Register(h, huma.Operation{
+		OperationID: "connect", Method: http.MethodGet, Path: "/connect", Tags: []string{"connect"},
+		Summary: "Where to connect by MQTT and WebSocket: the nodes that take clients, by zone and load", Errors: errorsOf(),
+	}, func(_ context.Context, in *connectRequest) (*answer[servers], error) {
+		return &answer[servers]{servers{m.Servers(in.Zone)}}, nil
+	})
+	huma.Register(h, huma.Operation{
 		OperationID: "cluster.status", Method: http.MethodGet, Path: "/cluster", Tags: tags,
 		Summary: "The cluster as this node sees it, for admins", Security: byToken, Errors: errorsOf(http.StatusForbidden),
 	}, func(ctx context.Context, _ *struct{}) (*answer[ClusterStatus], error) {
@@ -51,6 +92,14 @@ func (a *API) registerCluster(h huma.API) {
 			MaxBodyBytes: maxSmallBody, Errors: bodyErrors(http.StatusForbidden, http.StatusNotFound, http.StatusConflict),
 		}
 	}
+	huma.Register(h, change("cluster.add", "/cluster/add", "Let a node come in, and with an address tell it whom to join"),
+		func(ctx context.Context, in *addRequest) (*answer[ClusterStatus], error) {
+			return a.change(ctx, func(ctx context.Context, node string) error { return m.Add(ctx, node, in.Body.Address) }, in.Body.Node)
+		})
+	huma.Register(h, change("cluster.drain", "/cluster/drain", "Send a node's clients to the others and let no new ones in"),
+		func(ctx context.Context, in *drainRequest) (*answer[ClusterStatus], error) {
+			return a.change(ctx, func(ctx context.Context, node string) error { return m.Drain(ctx, node, !in.Body.End) }, in.Body.Node)
+		})
 	huma.Register(h, change("cluster.promote", "/cluster/promote", "Give a replica a vote"),
 		func(ctx context.Context, in *memberRequest) (*answer[ClusterStatus], error) {
 			return a.change(ctx, m.Promote, in.Body.Node)

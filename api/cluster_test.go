@@ -14,7 +14,7 @@ import (
 type members struct{ done []string }
 
 func (m *members) Cluster() ClusterStatus {
-	return ClusterStatus{Node: "n1", Leader: "n2", Role: "follower", Term: 3, Applied: 4, Nodes: []ClusterNode{{"n1", "a:1", true}}}
+	return ClusterStatus{Node: "n1", Leader: "n2", Role: "follower", Term: 3, Applied: 4, Nodes: []ClusterNode{{Node: "n1", Address: "a:1", Voter: true, Up: true, Zone: "z"}}}
 }
 
 func (m *members) do(what, node string) error {
@@ -28,6 +28,18 @@ func (m *members) do(what, node string) error {
 	return nil
 }
 
+func (m *members) Servers(zone string) []Server {
+	return []Server{{Node: "n1", Zone: zone, MQTT: "mqtt://a:1883", Load: 0.5}}
+}
+
+func (m *members) Add(_ context.Context, node, address string) error {
+	return m.do("add "+address+" of", node)
+}
+
+func (m *members) Drain(_ context.Context, node string, on bool) error {
+	return m.do(fmt.Sprint("drain ", on), node)
+}
+
 func (m *members) Promote(_ context.Context, node string) error  { return m.do("promote", node) }
 func (m *members) Remove(_ context.Context, node string) error   { return m.do("remove", node) }
 func (m *members) Transfer(_ context.Context, node string) error { return m.do("transfer", node) }
@@ -35,11 +47,14 @@ func (m *members) Transfer(_ context.Context, node string) error { return m.do("
 func TestClusterIsForAdmins(t *testing.T) {
 	m := &members{}
 	r := newRig(t, func(_ *calls.Config, c *Config) { c.Members = m })
-	const status = `{"node":"n1","leader":"n2","role":"follower","term":3,"applied":4,"nodes":[{"node":"n1","address":"a:1","voter":true}]}`
+	const status = `{"node":"n1","leader":"n2","role":"follower","term":3,"applied":4,"nodes":[{"node":"n1","address":"a:1","voter":true,"up":true,"zone":"z","connections":0}]}`
 	for _, tc := range []struct{ line, body, did string }{
 		{"GET /cluster", "", ""},
 		{"POST /cluster/promote", `{"node":"n3"}`, "promote n3"},
 		{"POST /cluster/remove", `{"node":"n3"}`, "remove n3"},
+		{"POST /cluster/add", `{"node":"n3","address":"a:2"}`, "add a:2 of n3"},
+		{"POST /cluster/drain", `{"node":"n3"}`, "drain true n3"},
+		{"POST /cluster/drain", `{"node":"n3","end":true}`, "drain false n3"},
 		{"POST /cluster/transfer", `{"node":"n3"}`, "transfer n3"},
 		{"POST /cluster/transfer", `{}`, "transfer "},
 	} {
@@ -61,4 +76,16 @@ func TestClusterIsForAdmins(t *testing.T) {
 	r.refused(r.do("admin", "POST /cluster/remove", `{"node":"x"}`), 404, problem.NotFound, "no such node")
 	r.refused(r.do("admin", "POST /cluster/transfer", `{"node":"stuck"}`), 503, problem.NoQuorum, "no leader")
 	r.refused(r.do("admin", "POST /cluster/remove", `{"node":""}`), 400, problem.BadPayload, "")
+}
+
+// Where to connect is for everybody.
+func TestConnect(t *testing.T) {
+	r := newRig(t, func(_ *calls.Config, c *Config) { c.Members = &members{} })
+	const want = `{"servers":[{"node":"n1","zone":"kr","mqtt":"mqtt://a:1883","load":0.5}]}`
+	for _, user := range []string{"", "alice"} {
+		if w := r.do(user, "GET /connect?zone=kr", ""); w.Code != 200 || answerOf(w) != want {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+	r.refused(r.do("", "GET /connect?where=kr", ""), 400, problem.BadPayload, "where")
 }

@@ -44,6 +44,11 @@ type ClusterNode struct {
 	Node    string `json:"node"`
 	Address string `json:"address"`
 	Voter   bool   `json:"voter"`
+	Up      bool   `json:"up" doc:"it has told the asked node of itself within the last seconds"`
+
+	Zone        string `json:"zone,omitempty"`
+	Connections int    `json:"connections"`
+	Draining    bool   `json:"draining,omitempty"`
 }
 
 // Node is what the operator may ask of a node. All of it is answered at once, without the cluster.

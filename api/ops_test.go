@@ -110,7 +110,7 @@ func TestOpsAnswers(t *testing.T) {
 	}
 	n.cluster.Leader, n.cluster.Nodes = "n2", []ClusterNode{{Node: "n2", Address: "127.0.0.2:7946", Voter: true}}
 	if got := answerOf(get("GET /cluster")); !strings.Contains(got, `"leader":"n2"`) ||
-		!strings.HasSuffix(got, `"nodes":[{"node":"n2","address":"127.0.0.2:7946","voter":true}]}`) {
+		!strings.HasSuffix(got, `"nodes":[{"node":"n2","address":"127.0.0.2:7946","voter":true,"up":false,"connections":0}]}`) {
 		t.Error(got)
 	}
 	first := answerOf(get("GET /digest?room=pub"))

@@ -45,6 +45,7 @@ type Broker struct {
 	sessions map[storage.SessionID]*client // the one live connection of each device; guests are not in it
 	clients  map[*client]struct{}          // all live connections
 	taking   map[*client]uint64            // those that take their session now (places.go)
+	draining context.CancelFunc            // ends what sends clients elsewhere; nil = they may come
 	stopping bool                          // no new connections
 	stopped  bool                          // nothing is started any more
 }
@@ -65,6 +66,9 @@ func New(cfg Config) *Broker {
 	}
 	if cfg.Peers == nil {
 		cfg.Peers = alone{}
+	}
+	if cfg.Elsewhere == nil {
+		cfg.Elsewhere = func(string) string { return "" }
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = max(runtime.GOMAXPROCS(0)/2, 1)
@@ -263,7 +267,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 	}
 	b.mu.Unlock()
 	for _, c := range all {
-		c.leave(ctx)
+		c.leave(b.parting(ctx, c))
 	}
 	var late error
 	for _, c := range all {

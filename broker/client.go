@@ -1,10 +1,13 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/madang-chat/madang/broker/transport"
 	"github.com/madang-chat/madang/hooks"
@@ -43,14 +46,14 @@ type client struct {
 	finished chan struct{} // closed when nothing of the connection is left
 	running  sync.WaitGroup
 
-	id       atomic.Pointer[auth.Identity]   // renewed by auth.renew
-	lastRead atomic.Int64                    // coarse ms
-	held     atomic.Bool                     // the reader waits: silence is ours
-	taken    atomic.Bool                     // a newer connection owns the session
-	reason   atomic.Uint32                   // first reason code given for closing, plus 1
-	normal   atomic.Bool                     // the client said DISCONNECT: no will
-	leaving  atomic.Pointer[context.Context] // the node stops: what was read is answered while this lasts
-	expiry   atomic.Int64                    // session expiry (s) of a v5 DISCONNECT, -1 = as it was
+	id       atomic.Pointer[auth.Identity] // renewed by auth.renew
+	lastRead atomic.Int64                  // coarse ms
+	held     atomic.Bool                   // the reader waits: silence is ours
+	taken    atomic.Bool                   // a newer connection owns the session
+	reason   atomic.Uint32                 // first reason code given for closing, plus 1
+	normal   atomic.Bool                   // the client said DISCONNECT: no will
+	leaving  atomic.Pointer[parting]       // the node sends the client away: what was read is answered first
+	expiry   atomic.Int64                  // session expiry (s) of a v5 DISCONNECT, -1 = as it was
 
 	acks    acks
 	replies *calls.Replies
@@ -148,21 +151,47 @@ func (c *client) inFlight() bool {
 }
 
 // disconnect ends the connection with a reason; v5 clients are told. Any goroutine, does not wait.
-func (c *client) disconnect(reason byte) {
+func (c *client) disconnect(reason byte) { c.disconnectTo(reason, "") }
+
+// disconnectTo is disconnect, with where the client may go instead.
+func (c *client) disconnectTo(reason byte, reference string) {
 	if !c.reason.CompareAndSwap(0, uint32(reason)+1) {
 		return
 	}
 	if c.version == version5 {
-		c.conn.Queue([]byte{typeDisconnect, 2, reason, 0}, false)
+		c.conn.Queue(encodeDisconnect(reason, reference), false)
 	}
 	c.conn.CloseAfterFlush(disconnectGrace)
 	c.cancel()
 	c.acks.shut()
 }
 
+// encodeDisconnect makes a DISCONNECT of MQTT 5.
+func encodeDisconnect(reason byte, reference string) []byte {
+	if reference == "" {
+		return []byte{typeDisconnect, 2, reason, 0}
+	}
+	pk := packets.Packet{
+		ProtocolVersion: version5, FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ReasonCode: reason,
+		Properties: packets.Properties{ServerReference: reference},
+	}
+	var buf bytes.Buffer
+	if err := pk.DisconnectEncode(&buf); err != nil {
+		return []byte{typeDisconnect, 2, reason, 0}
+	}
+	return buf.Bytes()
+}
+
+// parting is how the node sends a client away.
+type parting struct {
+	ctx       context.Context // how long what was read may take to be answered
+	reason    byte
+	reference string // where to go instead, if anywhere
+}
+
 // leave makes the reader stop, answer what it has read, and disconnect. Any goroutine, does not wait.
-func (c *client) leave(ctx context.Context) {
-	c.leaving.Store(&ctx)
+func (c *client) leave(p *parting) {
+	c.leaving.Store(p)
 	_ = c.conn.SetReadDeadline(clock.Now()) // fails only on a connection that has ended
 }
 

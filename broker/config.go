@@ -62,6 +62,7 @@ type Limits struct {
 	SessionsPerUser int
 	SessionExpiry   time.Duration // longest granted
 	RoomsPerUser    int
+	Connections     int           // of the node
 	ConnectTimeout  time.Duration // from the first byte to a complete CONNECT
 	KeepAliveMax    time.Duration // longest keep alive of a v5 client
 	Stalled         time.Duration // a socket that takes nothing this long is closed
@@ -83,8 +84,10 @@ type Config struct {
 	Quotas *quota.Quotas   // what a user, or a guest's address, may send; nil = no limits
 	Logins *quota.Quotas   // how often an address may connect; nil = no limits
 	Ready  <-chan struct{} // closed when the node may serve
-	Limits Limits
-	Logger *slog.Logger
+	// Elsewhere is where a client that came by a transport may go instead: a server reference (MQTT 5, 4.13), "" = nowhere.
+	Elsewhere func(transport string) string
+	Limits    Limits
+	Logger    *slog.Logger
 
 	Workers int // 0 = one per processor
 }

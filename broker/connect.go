@@ -33,6 +33,7 @@ const (
 	reasonNotAuthorized  = 0x87
 	reasonBadMethod      = 0x8c
 	reasonBusy           = 0x88 // server unavailable
+	reasonServerBusy     = 0x89
 	reasonShuttingDown   = 0x8b
 	reasonKeepAlive      = 0x8d
 	reasonTakenOver      = 0x8e
@@ -41,6 +42,7 @@ const (
 	reasonPacketTooLarge = 0x95
 	reasonRate           = 0x96
 	reasonQuota          = 0x97
+	reasonUseAnother     = 0x9c // use another server
 	reasonTokenExpired   = 0xa0 // maximum connect time
 	topicAliasMaximum    = 16
 	connectPacketLimit   = 64 << 10 // a CONNECT: ids, password and a will
@@ -53,8 +55,9 @@ const (
 
 // refusal is a CONNECT that is not accepted.
 type refusal struct {
-	v5, v3 byte
-	why    string
+	v5, v3    byte
+	why       string
+	reference string // where to go instead
 }
 
 func (r *refusal) Error() string { return r.why }
@@ -111,7 +114,7 @@ func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
 	out := packets.Packet{ProtocolVersion: version, FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: r.v3}
 	if version == version5 {
 		out.ReasonCode = r.v5
-		out.Properties.ReasonString = r.why
+		out.Properties.ReasonString, out.Properties.ServerReference = r.why, r.reference
 	}
 	var buf bytes.Buffer
 	if out.ConnackEncode(&buf) == nil {
@@ -122,6 +125,9 @@ func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
 
 func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, error) {
 	if r := checkConnect(pk); r != nil {
+		return nil, r
+	}
+	if r := b.turnAway(conn); r != nil {
 		return nil, r
 	}
 	if wait := b.admit(conn.RemoteAddr().Addr()); wait > 0 {

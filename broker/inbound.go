@@ -58,9 +58,9 @@ func (c *client) read(pr *transport.PacketReader) (silent bool) {
 		case errors.Is(err, transport.ErrMalformed):
 			c.disconnect(reasonMalformed)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if ctx := c.leaving.Load(); ctx != nil {
-				c.acks.settled(*ctx)
-				c.disconnect(reasonShuttingDown)
+			if p := c.leaving.Load(); p != nil {
+				c.acks.settled(p.ctx)
+				c.disconnectTo(p.reason, p.reference)
 			}
 		}
 		return false

@@ -27,6 +27,8 @@ type Config struct {
 	// is a cluster of its own.
 	Expect  int
 	Replica bool // never to have a vote
+	// Invited: only nodes that Add has named are taken in. For certificates whose authority signs others than nodes too.
+	Invited bool
 
 	HeartbeatTimeout   time.Duration // how long a follower waits for the leader before it asks for votes
 	ElectionTimeout    time.Duration // how long a candidate waits for votes

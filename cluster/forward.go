@@ -243,7 +243,7 @@ func (n *Node) takeForwarded(c *link.Conn) {
 	if err != nil {
 		return
 	}
-	if !n.IsLeader() {
+	if _, member := n.member(c.Peer); !member || !n.IsLeader() {
 		_, _ = c.Write([]byte{0})
 		return
 	}
@@ -282,6 +282,9 @@ func (n *Node) takeForwarded(c *link.Conn) {
 				n.log.Debug("stream of forwarded commands ended", "node", c.Peer, "err", err)
 			}
 			return
+		}
+		if _, member := n.member(c.Peer); !member {
+			return // it was removed
 		}
 		g.Node, g.Boot = c.Peer, boot
 		select {

@@ -108,7 +108,7 @@ func (n *Node) tryJoin(ctx context.Context) (why string, err error) {
 		}
 	}
 	if n.cfg.Expect < 2 || n.cfg.Replica {
-		return "none of " + strings.Join(n.cfg.Seeds, ", ") + " belongs to a cluster" + unreachable, nil
+		return "none of " + strings.Join(n.seeds(), ", ") + " belongs to a cluster" + unreachable, nil
 	}
 	return n.tryFound(ctx, seen, unreachable)
 }
@@ -297,7 +297,7 @@ func (n *Node) look(ctx context.Context) (seen []*reply, unreachable string) {
 // resolve returns the addresses of the seeds: host:port as it is, dns:host:port as all addresses of the name,
 // dns+srv:name as the targets of its SRV records.
 func (n *Node) resolve(ctx context.Context) (addresses, missing []string) {
-	for _, seed := range n.cfg.Seeds {
+	for _, seed := range n.seeds() {
 		var found []string
 		var err error
 		if name, ok := strings.CutPrefix(seed, "dns+srv:"); ok {

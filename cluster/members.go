@@ -67,6 +67,13 @@ var (
 	// ErrNotMember means that there is no such node.
 	ErrNotMember = errors.New("no node of that name belongs to the cluster")
 
+	// ErrMember means that there is such a node already.
+	ErrMember = errors.New("a node of that name belongs to the cluster already")
+
+	// ErrNotInvited means that a node asks to be taken in that nobody has named.
+	ErrNotInvited = errors.New("the nodes prove themselves by certificates of an authority that may sign others too, so a new " +
+		"one is named first (madang cluster add NAME)")
+
 	// ErrHadData means that a node with an empty disk asks for the place of one that had data. It may have voted, and it
 	// would not know.
 	ErrHadData = errors.New("a node of that name belongs to the cluster and its disk was not empty: remove it first " +
@@ -81,6 +88,8 @@ const (
 	askRemove   = "remove"
 	askTransfer = "transfer"
 	askPromise  = "promise"
+	askPermit   = "permit"
+	askInvite   = "invite"
 )
 
 // question is what one node asks another.
@@ -111,7 +120,7 @@ type reply struct {
 }
 
 // coded are the errors that keep their identity from node to node.
-var coded = map[string]error{"no_leader": ErrNoLeader, "not_member": ErrNotMember, "had_data": ErrHadData}
+var coded = map[string]error{"no_leader": ErrNoLeader, "not_member": ErrNotMember, "had_data": ErrHadData, "member": ErrMember, "not_invited": ErrNotInvited}
 
 func (r *reply) fail(err error) {
 	r.Error = err.Error()
@@ -218,7 +227,9 @@ func (n *Node) do(ctx context.Context, from string, q question) error {
 			return fmt.Errorf("node %q cannot join in the name of %q", from, q.ID)
 		}
 		return n.admit(q)
-	case askPromote, askRemove, askTransfer:
+	case askInvite:
+		return n.accept(q)
+	case askPromote, askRemove, askTransfer, askPermit:
 		if !n.IsLeader() {
 			return ErrNoLeader
 		}
@@ -262,6 +273,9 @@ func (n *Node) command(ctx context.Context, q question) error {
 // carryOut makes a change of the members at the leader.
 func (n *Node) carryOut(ctx context.Context, q question) error {
 	m, found := n.member(q.ID)
+	if q.Ask == askPermit {
+		return n.permit(ctx, q, found)
+	}
 	if !found && (q.Ask != askTransfer || q.ID != "") {
 		return fmt.Errorf("%w: %q", ErrNotMember, q.ID)
 	}
@@ -329,6 +343,8 @@ func (n *Node) admit(q question) error {
 		return fmt.Errorf("%w: %q", ErrHadData, q.ID)
 	case found && m.Address == q.Address:
 		return nil
+	case !found && n.cfg.Invited && n.cfg.Monotonic() >= n.permits[q.ID]:
+		return fmt.Errorf("%w: %q", ErrNotInvited, q.ID)
 	case !found && !q.Fresh:
 		return fmt.Errorf("node %q was removed from this cluster: empty its data directory to let it join anew", q.ID)
 	}
@@ -345,6 +361,7 @@ func (n *Node) admit(q question) error {
 	if q.Fresh {
 		n.admitted[q.ID] = q.Boot
 	}
+	delete(n.permits, q.ID)
 	n.log.Info("node taken in", "node", q.ID, "address", q.Address)
 	return nil
 }

@@ -27,10 +27,13 @@ type Node struct {
 	trans io.Closer // raft's transport
 	raft  *raft.Raft
 
-	fresh    atomic.Bool       // the node has not been in a cluster yet
-	letIn    func()            // opens raft's transport to others
-	admitMu  sync.Mutex        // one admission or promise at a time; guards admitted
-	admitted map[string]uint64 // boots of fresh nodes that this leader has taken in
+	fresh    atomic.Bool              // the node has not been in a cluster yet
+	letIn    func()                   // opens raft's transport to others
+	admitMu  sync.Mutex               // one admission or promise at a time; guards admitted and permits
+	admitted map[string]uint64        // boots of fresh nodes that this leader has taken in
+	permits  map[string]time.Duration // nodes that Add has named, and until when they may come
+	inviteMu sync.Mutex
+	invited  string // address of a member that has invited this node
 	contact  contact
 	peers    *Peers
 
@@ -65,7 +68,7 @@ func newNode(cfg Config, boot uint64, sm StateMachine, fail *failure, logs *logS
 ) *Node {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("component", "cluster"), boot: boot, sm: sm, fail: fail, logs: logs, snaps: snaps,
-		trans: trans, admitted: map[string]uint64{}, peers: newPeers(),
+		trans: trans, admitted: map[string]uint64{}, permits: map[string]time.Duration{}, peers: newPeers(),
 		ready:   make(chan struct{}),
 		grown:   make(chan struct{}, 1),
 		seen:    make(chan raft.Observation, seenBuffer),
@@ -374,7 +377,7 @@ func (n *Node) close(ctx context.Context) error {
 		}
 	}()
 	n.prop.drain(wait.Done())
-	n.handOver(wait)
+	n.HandOver(wait)
 	n.stop()
 	<-n.watched
 	n.raft.DeregisterObserver(n.observer)
@@ -414,8 +417,8 @@ func (n *Node) close(ctx context.Context) error {
 // stuckAfter is what raft gets to stop when the caller's time is over already.
 const stuckAfter = time.Second
 
-// handOver gives leadership to another voter, if this node leads and there is one.
-func (n *Node) handOver(ctx context.Context) {
+// HandOver gives leadership to another voter, if this node leads and there is one, and waits for it as long as ctx allows.
+func (n *Node) HandOver(ctx context.Context) {
 	if n.raft.State() != raft.Leader || ctx.Err() != nil {
 		return
 	}

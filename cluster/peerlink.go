@@ -24,6 +24,9 @@ func (n *Node) hearPeer(c *link.Conn) {
 	case <-n.ctx.Done():
 		return
 	}
+	if _, member := n.member(c.Peer); !member {
+		return // or not yet, as far as this node knows; it tries again
+	}
 	p.mu.Lock()
 	from := p.node(c.Peer)
 	from.from, from.wants = c, map[string]struct{}{}
@@ -117,6 +120,7 @@ func (n *Node) keepPeers() {
 				delete(streams, m)
 			}
 		}
+		n.peers.keepOnly(members)
 		select {
 		case <-t.C:
 		case <-n.ctx.Done():
@@ -174,3 +178,14 @@ func (n *Node) speakOn(ctx context.Context, c *link.Conn, p *peer) error {
 
 // Peers is how this node passes on what does not go through the log; on a node alone it reaches nobody.
 func (n *Node) Peers() *Peers { return n.peers }
+
+// keepOnly stops hearing those who are not members any more.
+func (p *Peers) keepOnly(members []Member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, n := range p.nodes {
+		if n.from != nil && len(members) > 0 && !slices.ContainsFunc(members, func(m Member) bool { return m.ID == id }) {
+			_ = n.from.Close()
+		}
+	}
+}

@@ -341,3 +341,96 @@ func TestChangesThatCannotBeMade(t *testing.T) {
 		t.Errorf("remove the leader: %v", err)
 	}
 }
+
+// A node that knows nobody is told by the cluster whom to join.
+func TestANodeIsInvited(t *testing.T) {
+	configs := several(t, 4)
+	late := configs[3]
+	for i := range configs {
+		configs[i].Expect, configs[i].Seeds = 3, configs[i].Seeds[:3]
+	}
+	nodes := founded(t, configs[:3])
+	late.Seeds, late.Expect = nil, 3
+	d := open(t, late)
+	if err := nodes[1].Add(t.Context(), "e", late.Address); err == nil {
+		t.Error("a node was invited under another's name")
+	}
+	if err := nodes[1].Add(t.Context(), "a", ""); !errors.Is(err, cluster.ErrMember) {
+		t.Errorf("a member was added: %v", err)
+	}
+	if err := nodes[1].Add(t.Context(), "d", late.Address); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, d.Ready(), "d is ready")
+	eventually(t, "d has a vote", func() bool {
+		m := nodes[0].Members()
+		return len(m) == 4 && m[3].Voter
+	})
+	if err := nodes[2].Add(t.Context(), "d", late.Address); !errors.Is(err, cluster.ErrMember) {
+		t.Errorf("a member was added: %v", err)
+	}
+}
+
+// Where certificates come from an authority that may sign others too, nobody comes in who has not been named.
+func TestOnlyTheInvitedComeIn(t *testing.T) {
+	configs := several(t, 4)
+	for i := range configs {
+		configs[i].Expect, configs[i].Seeds, configs[i].Invited = 3, configs[i].Seeds[:3], true
+	}
+	nodes := founded(t, configs[:3])
+	leader := leaderOf(t, nodes)
+	log := &lines{}
+	configs[3].Logger = slog.New(slog.NewTextHandler(log, nil))
+	d := open(t, configs[3])
+	eventually(t, "it is refused", func() bool { return log.contain("madang cluster add") })
+	if m := leader.Members(); len(m) != 3 {
+		t.Fatalf("members: %+v", m)
+	}
+	if err := nodes[1].Add(t.Context(), "d", ""); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, d.Ready(), "d is ready")
+}
+
+// A node that was removed is not heard any more, though it has the secret.
+func TestARemovedNodeIsNotHeard(t *testing.T) {
+	nodes := founded(t, several(t, 3))
+	leader := leaderOf(t, nodes)
+	i := slices.IndexFunc(nodes, func(n running) bool { return n.NodeID() != leader.NodeID() })
+	gone := nodes[i]
+	for _, n := range nodes {
+		n.Peers().Listen(cluster.Hearing{})
+	}
+	gone.put(t, "heard")
+	if err := leader.Remove(t.Context(), gone.NodeID()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := gone.ProposeWait(ctx, []byte("not heard")); !errors.Is(err, cluster.ErrUnknown) {
+		t.Errorf("a command of a removed node: %v", err)
+	}
+	leader.put(t, "the end")
+	if got := leader.sm.Commands(); slices.Contains(got, "not heard") {
+		t.Errorf("the log has %q", got)
+	}
+	eventually(t, "nobody hears it", func() bool { return !slices.Contains(leader.Peers().Reached(), gone.NodeID()) })
+}
+
+// lines is a log that a test looks into.
+type lines struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) contain(s string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.all.String(), s)
+}

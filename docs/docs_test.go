@@ -192,7 +192,10 @@ func TestClusterCommands(t *testing.T) {
 		for _, b := range banners {
 			next(t, b, "banner", func(l string) bool { return strings.Contains(l, "mosquitto_pub") })
 		}
-		banners = nil
+		if banners = nil; i == 1 { // as who has four terminals and types is slower than who has a test
+			ask(t, shell, out, nil, "cluster.md", command{}, "for i in $(seq 200); do curl -s "+network+
+				"4:8081/cluster | grep -o '\"up\":true' | wc -l | grep -q 4 && break; sleep 0.05; done")
+		}
 		for _, c := range block {
 			for i := range c.want {
 				c.want[i] = local.Replace(c.want[i])

@@ -83,6 +83,7 @@ func (c *apiClient) login(ctx context.Context, cmd *cobra.Command) (string, erro
 	if answer.Token == "" {
 		return "", errors.New("login: the broker sent no token")
 	}
+	c.token, c.user, c.passwordStdin = answer.Token, "", false // stdin is read once, whatever is called next
 	return answer.Token, nil
 }
 

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +44,23 @@ func newClusterCommand() *cobra.Command {
 			},
 		})
 	}
+	add(&cobra.Command{
+		Use: "add NODE [ADDRESS]", Short: "Let a node come in; with the host:port of its cluster.bind it is told whom to join",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 1 || len(args) > 2 {
+				return usagef("want a node, and an address where it is to be told")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body := map[string]string{"node": args[0]}
+			if len(args) == 2 {
+				body["address"] = args[1]
+			}
+			return c.call(cmd, http.MethodPost, "/cluster/add", body, nil)
+		},
+	})
+	add(newDrainCommand(&c))
 	change("promote NODE", "Give a replica a vote", "/cluster/promote")
 	change("remove NODE", "Take a node out of the cluster; stop it first, or it goes on asking for votes nobody counts", "/cluster/remove")
 	add(&cobra.Command{
@@ -62,6 +82,46 @@ func newClusterCommand() *cobra.Command {
 	return group
 }
 
+// drainLook is how often a command asks how far a node is.
+const drainLook = 500 * time.Millisecond
+
+// newDrainCommand returns the command that empties a node of clients before it is stopped.
+func newDrainCommand(c *apiClient) *cobra.Command {
+	var end bool
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use: "drain NODE", Short: "Send a node's clients to the others, let no new ones in, and wait until none is left",
+		Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var s api.ClusterStatus
+			if err := c.call(cmd, http.MethodPost, "/cluster/drain", map[string]any{"node": args[0], "end": end}, &s); err != nil || end {
+				return err
+			}
+			late := time.NewTimer(wait)
+			defer late.Stop()
+			for {
+				i := slices.IndexFunc(s.Nodes, func(n api.ClusterNode) bool { return n.Node == args[0] })
+				if i < 0 || s.Nodes[i].Draining && s.Nodes[i].Connections == 0 {
+					return nil
+				}
+				select {
+				case <-time.After(drainLook):
+				case <-late.C:
+					return fmt.Errorf("node %s still has %d connections after %v", args[0], s.Nodes[i].Connections, wait)
+				case <-cmd.Context().Done():
+					return cmd.Context().Err()
+				}
+				if err := c.call(cmd, http.MethodGet, "/cluster", nil, &s); err != nil {
+					return err
+				}
+			}
+		},
+	}
+	cmd.Flags().BoolVar(&end, "end", false, "let clients come again")
+	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait")
+	return cmd
+}
+
 // printCluster prints a line for each node.
 func printCluster(w io.Writer, answer []byte) error {
 	var s api.ClusterStatus
@@ -76,7 +136,14 @@ func printCluster(w io.Writer, answer []byte) error {
 		case n.Voter:
 			role = "voter"
 		}
-		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", n.Node, role, n.Address); err != nil {
+		state := "up"
+		switch {
+		case !n.Up:
+			state = "silent"
+		case n.Draining:
+			state = "draining"
+		}
+		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", n.Node, role, n.Address, state, n.Connections, cmp.Or(n.Zone, "-")); err != nil {
 			return err
 		}
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/madang-chat/madang/internal/config"
 )
 
-// stopTime bounds a polite end; systemd's TimeoutStopSec is longer.
-const stopTime = 10 * time.Second
+// stopTime bounds a polite end, so that with raft's last second it takes less than ten; systemd's TimeoutStopSec is longer.
+const stopTime = 8 * time.Second
 
 func newServeCommand() *cobra.Command {
 	var f configFlags

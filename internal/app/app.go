@@ -42,6 +42,7 @@ import (
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/internal/config"
+	"github.com/madang-chat/madang/internal/roster"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -61,8 +62,12 @@ type App struct {
 	log     *slog.Logger
 	version string
 
-	files  int              // the store may have open
-	places *transport.Total // for connections of clients
+	files    int              // the store may have open
+	most     int              // connections of clients
+	places   *transport.Total // for them, and for some that are refused
+	roster   *roster.Roster
+	drain    context.CancelFunc // ends a drain; nil = there is none
+	draining sync.Mutex         // guards drain
 
 	store   *storage.Store
 	node    *cluster.Node
@@ -227,6 +232,7 @@ func (a *App) openRules(*Options) error {
 	a.auth = chain
 	a.onStop("auth", func(context.Context) error { chain.Close(); return nil })
 
+	a.roster = roster.New(a.tellsOfItself)
 	log := a.commands()
 	a.quotas = quota.New(quota.Limits{
 		Messages: c.Limits.MessagesPerSecond, Bytes: c.Limits.BytesPerSecond, Largest: c.Limits.Message,
@@ -243,29 +249,23 @@ func (a *App) openRules(*Options) error {
 	}
 	a.broker = broker.New(broker.Config{
 		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Peers: peers, Auth: chain, Calls: a.calls,
-		Ready:  a.ready,
+		Ready: a.ready, Elsewhere: a.roster.Elsewhere,
 		Rules:  &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls},
 		Quotas: a.quotas, Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
-		Limits: brokerLimits(c), Logger: a.log.With("component", "broker"),
-	})
-	a.node.Peers().Listen(cluster.Hearing{
-		Told: a.broker.Told, Asked: a.broker.Asked, Met: a.broker.Met,
-		Kept: func(key string) (kept []cluster.Value) {
-			a.broker.Kept(key, func(slot string, data []byte) { kept = append(kept, cluster.Value{Slot: slot, Data: data}) })
-			return kept
-		},
+		Limits: a.brokerLimits(), Logger: a.log.With("component", "broker"),
 	})
 	return nil
 }
 
-func brokerLimits(c *config.Config) broker.Limits {
+func (a *App) brokerLimits() broker.Limits {
+	c := a.cfg
 	l := &c.Limits
 	return broker.Limits{
 		Packet: int(l.Packet), Message: int(l.Message), AckWait: l.AckWait, InFlight: l.InFlight, InFlightBytes: l.InFlightBytes,
 		Window: l.Window, ConnectionBytes: int(l.ConnectionBytes), OutboundBytes: l.OutboundBytes, QoS0Lag: uint64(l.QoS0Lag),
 		QoS0LagTime: l.QoS0LagTime, Filters: l.FiltersPerSubscribe, SessionFilters: l.FiltersPerSession,
 		SessionsPerUser: l.SessionsPerUser, SessionExpiry: l.SessionExpiry, RoomsPerUser: l.RoomsPerUser,
-		ConnectTimeout: l.ConnectTimeout, KeepAliveMax: l.KeepaliveMax, Stalled: l.Stalled,
+		Connections: a.most, ConnectTimeout: l.ConnectTimeout, KeepAliveMax: l.KeepaliveMax, Stalled: l.Stalled,
 		TopicLevels: l.TopicLevels, LiveTTL: c.Rooms.LiveTTL, TypingTTL: c.Rooms.TypingTTL,
 	}
 }
@@ -292,6 +292,7 @@ func (a *App) tokenSecret() []byte {
 // Start serves. It returns at once; Ready tells when clients are answered.
 func (a *App) Start() {
 	a.broker.Start()
+	a.node.Peers().Listen(a.hearing())
 	for name, l := range a.listeners {
 		a.running.Go(func() {
 			if err := l.Serve(a.ctx, a.broker.Serve); err != nil && a.ctx.Err() == nil {
@@ -310,6 +311,9 @@ func (a *App) Start() {
 	}
 	a.running.Go(func() { duties.Run(a.ctx) })
 	a.running.Go(a.becomeReady)
+	if a.cfg.Cluster.Several() {
+		a.running.Go(a.tellRoster)
+	}
 }
 
 // becomeReady registers the boot in the log, makes what --dev promises and the secret of a new cluster, and opens the doors.

@@ -34,6 +34,7 @@ func (a *App) openCluster(cc *cluster.Config, o *Options) error {
 		port.DialWith(o.Dial)
 	}
 	cc.Port, cc.Address, cc.Seeds = port, c.Reached(), c.Join
+	cc.Invited = c.CertFile != ""
 	cc.Expect, cc.Replica = c.BootstrapExpect, a.cfg.Node.Role == "replica"
 	cc.Several(c.Heartbeat)
 	return nil
@@ -69,6 +70,11 @@ func (a *App) identity() (*link.Identity, error) {
 // Promote gives a replica a vote.
 func (a *App) Promote(ctx context.Context, node string) error {
 	return changeProblem(a.node.Promote(ctx, node))
+}
+
+// Add lets a node come in; with an address it is also told whom to ask.
+func (a *App) Add(ctx context.Context, node, address string) error {
+	return changeProblem(a.node.Add(ctx, node, address))
 }
 
 // Remove takes a node out of the cluster.

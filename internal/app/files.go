@@ -16,6 +16,9 @@ const (
 	storeFiles  = 1000 // at most, and a quarter of what there is
 	leastStored = 100  // Pebble keeps 74 whatever it is told
 	otherFiles  = 100  // the log, ports, operators, and a moment's need
+	spareShare  = 50   // of the connections,
+	leastSpare  = 16   // at least and
+	spareFiles  = 500  // at most, are for telling those that are too many so, and where to go
 
 	opsConnections = 32
 )
@@ -39,6 +42,10 @@ func (a *App) openFiles(*Options) error {
 		a.log.Warn("fewer connections than limits.connections: this process may open too few files (ulimit -n, LimitNOFILE)",
 			"files", all, "connections", most, "limits_connections", n)
 	}
-	a.places = transport.NewTotal(most)
+	spare := min(max(most/spareShare, leastSpare), spareFiles)
+	if most+spare > all-a.files-otherFiles {
+		most -= spare
+	}
+	a.most, a.places = most, transport.NewTotal(most+spare)
 	return nil
 }

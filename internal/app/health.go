@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/madang-chat/madang/api"
+	"github.com/madang-chat/madang/internal/roster"
 )
 
 // Version is what Options named.
@@ -31,8 +32,15 @@ func (a *App) Cluster() api.ClusterStatus {
 	out := api.ClusterStatus{
 		Node: a.nodeName(), Leader: a.node.Leader(), Role: a.node.Role(), Term: a.node.Term(), Applied: applied,
 	}
+	known := map[string]roster.Node{}
+	for _, n := range a.roster.All() {
+		known[n.Name] = n
+	}
 	for _, m := range a.node.Members() {
-		out.Nodes = append(out.Nodes, api.ClusterNode{Node: m.ID, Address: m.Address, Voter: m.Voter})
+		n, up := known[m.ID]
+		out.Nodes = append(out.Nodes, api.ClusterNode{
+			Node: m.ID, Address: m.Address, Voter: m.Voter, Up: up, Zone: n.Zone, Connections: n.Connections, Draining: n.Draining,
+		})
 	}
 	return out
 }
@@ -49,6 +57,9 @@ func (h health) Ready(context.Context) []api.Check {
 	default:
 	}
 	out := []api.Check{caughtUp}
+	if h.broker.Draining() {
+		out = append(out, api.Check{Name: "drain", Err: errors.New("clients are sent to other nodes")})
+	}
 	if h.cfg.Dev {
 		c := api.Check{Name: "lobby"}
 		if r, err := h.store.Room(Lobby); err != nil || r == nil {

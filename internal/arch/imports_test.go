@@ -72,6 +72,7 @@ var own = []struct {
 	{"broker", []string{"hooks", "storage", "internal/clock"}, "delivery sees the store and the rules, never the cluster"},
 	{"api", []string{"hooks", "storage", "internal/clock"}, "HTTP stands beside the broker, over the same interfaces"},
 	{"internal/clock", nil, "every package imports it"},
+	{"internal/roster", []string{"internal/clock"}, "what nodes tell of themselves, whoever carries and asks it"},
 	{"internal/logentry", nil, "storage and cluster share it, and nothing else"},
 	{"internal/config", nil, "what a value means to a package is decided where the packages are wired"},
 	{"internal/app", []string{""}, "it builds a whole node, so that the command and the tests build the same one"},

@@ -32,6 +32,7 @@ type Config struct {
 type Node struct {
 	Name    string
 	Role    string // "voter" or "replica"
+	Zone    string
 	DataDir string
 	PidFile string
 }
@@ -54,7 +55,12 @@ type Listeners struct {
 	MQTTS Listener // opened only with a certificate
 	Web   Web
 	Ops   Ops
+
+	Advertise Advertise
 }
+
+// Advertise is how clients reach the listeners, each a host:port or a URL; "" = where it is bound.
+type Advertise struct{ MQTT, MQTTS, Web string }
 
 // Web is the listener of WebSocket and HTTP API.
 type Web struct {

@@ -55,6 +55,10 @@ var table = func() []*Key {
 			Doc:   "A voter takes part in commits; a replica only serves clients.",
 		},
 		{
+			Name: "node.zone", field: func(c *Config) any { return &c.Node.Zone },
+			Doc: "Where the node stands, a data centre for instance. Clients that name it are sent to nodes of it first.",
+		},
+		{
 			Name: "node.data_dir", Default: "/var/lib/madang", Dev: new("./madang-data"),
 			field: func(c *Config) any { return &c.Node.DataDir },
 			Doc:   "Directory of everything the node stores (flag --data-dir).",
@@ -66,11 +70,13 @@ var table = func() []*Key {
 	}
 	keys = append(keys, listenerKeys("mqtt", "127.0.0.1:1883", "MQTT over TCP",
 		func(c *Config) *Listener { return &c.Listeners.MQTT })...)
+	keys = append(keys, advertiseKey("mqtt", func(a *Advertise) *string { return &a.MQTT }))
 	keys = append(keys, listenerKeys("mqtts", "127.0.0.1:8883", "MQTT over TLS, opened only with a cert_file",
 		func(c *Config) *Listener { return &c.Listeners.MQTTS })...)
+	keys = append(keys, advertiseKey("mqtts", func(a *Advertise) *string { return &a.MQTTS }))
 	keys = append(keys, listenerKeys("web", "127.0.0.1:8080", "HTTP API and MQTT over WebSocket (/mqtt)",
 		func(c *Config) *Listener { return &c.Listeners.Web.Listener })...)
-	keys = append(keys, &Key{
+	keys = append(keys, advertiseKey("web", func(a *Advertise) *string { return &a.Web }), &Key{
 		Name: "listeners.web.origins", Dev: new("localhost"),
 		field: func(c *Config) any { return &c.Listeners.Web.Origins },
 		Doc: "Web origins allowed beside the same one, such as https://chat.example.com. " +
@@ -113,6 +119,15 @@ func listenerKeys(name, bind, what string, l func(*Config) *Listener) []*Key {
 			Name: p + "trusted_proxies", field: func(c *Config) any { return &l(c).TrustedProxies },
 			Doc: "Addresses and networks (10.0.0.0/8) of proxies whose word about the client's address is taken.",
 		},
+	}
+}
+
+// advertiseKey returns the key for how clients reach a listener.
+func advertiseKey(name string, field func(*Advertise) *string) *Key {
+	return &Key{
+		Name: "listeners." + name + ".advertise", field: func(c *Config) any { return field(&c.Listeners.Advertise) },
+		Doc: "host:port or URL by which clients reach it, for GET /api/v1/connect and server references. Empty: bind, where " +
+			"that names a host.",
 	}
 }
 

@@ -339,6 +339,16 @@ func (c *Client) Ended() byte {
 	return c.bye.ReasonCode
 }
 
+// Reference is the server reference of the broker's DISCONNECT, or of a CONNACK that refused.
+func (c *Client) Reference() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bye == nil {
+		return c.Connack.Properties.ServerReference
+	}
+	return c.bye.Properties.ServerReference
+}
+
 // Alive reports whether the connection has not ended.
 func (c *Client) Alive() bool {
 	c.mu.Lock()
