@@ -24,6 +24,7 @@ type ack struct {
 	result  storage.Result
 	refusal *problem.Problem
 	fenced  bool // a newer connection owns the session: no answer
+	waits   bool // certainly not in the log, and no refusal that the client would understand: no answer
 
 	raw   []byte // a whole packet to write instead (SUBACK, UNSUBACK)
 	after func() // run by the worker once the answer is queued to the socket
@@ -89,6 +90,16 @@ func (q *acks) settle(a *ack, f func(*ack)) {
 		q.room.Broadcast()
 	}
 	q.mu.Unlock()
+}
+
+// leave lets an answer wait until the connection ends.
+func (q *acks) leave(a *ack) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	a.waits = true
+	if q.closed {
+		q.room.Broadcast()
+	}
 }
 
 // next takes the front answer if it is ready. A QoS 2 publish stays in the table until its PUBREL.
@@ -164,7 +175,7 @@ func (q *acks) drain() []storage.Unfinished {
 	defer q.mu.Unlock()
 	var out []storage.Unfinished
 	for _, a := range q.queue {
-		for !a.ready {
+		for !a.ready && !a.waits {
 			q.room.Wait()
 		}
 		if a.kind == typePuback {

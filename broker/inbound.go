@@ -303,6 +303,10 @@ func (c *client) answered(a *ack, r storage.Result, err error) {
 			c.settle(a, storage.Result{}, bad)
 			return
 		}
+		if errors.Is(err, calls.ErrStorageFull) && a.kind != typeSubscribe && a.kind != typeUnsubscribe {
+			c.unsaid(a, calls.Refused(err))
+			return
+		}
 	}
 	if err != nil || r.Outcome == storage.Fenced {
 		c.acks.settle(a, func(a *ack) { a.fenced = true })
@@ -310,6 +314,17 @@ func (c *client) answered(a *ack, r storage.Result, err error) {
 		return
 	}
 	c.settle(a, r, calls.ProblemOf(r))
+}
+
+// unsaid is a refusal that a v3.1.1 client would take for success: it gets no PUBACK, waits for one, and sends the message
+// again on another connection once limits.ack_wait has ended this one. Who listens to me/error is told.
+func (c *client) unsaid(a *ack, bad *problem.Problem) {
+	if a.kind == 0 { // QoS 0 waits for nothing
+		c.settle(a, storage.Result{}, bad)
+		return
+	}
+	c.notify(problem.Event{Op: problem.OpPublish, Topic: a.topic, CID: a.cid, MID: a.pid, Problem: bad})
+	c.acks.leave(a)
 }
 
 func (c *client) settle(a *ack, r storage.Result, bad *problem.Problem) {

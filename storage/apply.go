@@ -157,7 +157,7 @@ func (t *tx) commit() error {
 		return t.err
 	}
 	t.stats.Batches, t.stats.BatchKeys, t.stats.BatchBytes = 1, uint64(t.batch.Count()), uint64(t.batch.Len())
-	if err := t.batch.Commit(pebble.NoSync); err != nil {
+	if err := t.s.commit(t.batch); err != nil {
 		return fmt.Errorf("write the store: %w", err)
 	}
 	err := t.batch.Close()

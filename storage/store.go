@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -23,7 +24,7 @@ type Options struct {
 	CacheSize int64            // Pebble's block cache; 32 MiB
 	Files     int              // files open at once, beside a few; 1,000
 	Logger    *slog.Logger     // slog.Default
-	Fatal     func(line error) // called when Pebble cannot go on (its write-ahead log cannot be written); must not return
+	Fatal     func(line error) // called when Pebble cannot go on (it cannot write); must not return, may be called again
 }
 
 // Errors of Open and of the reads.
@@ -146,6 +147,7 @@ func (s *Store) open(mustExist bool) error {
 		MaxOpenFiles:       s.opts.Files,
 		ErrorIfNotExists:   mustExist,
 		FormatMajorVersion: pebble.FormatTableFormatV6, // ratcheted one release after every node can read it
+		EventListener:      &pebble.EventListener{BackgroundError: s.backgroundError},
 		Logger:             pebbleLogger{s.log, s.opts.Fatal, &rate.Sometimes{First: 10, Interval: time.Second}},
 	}
 	for i := range po.Levels {
@@ -334,5 +336,35 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 }
 
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	l.fatal(fmt.Errorf("the store cannot be written: "+format, args...))
+	for _, a := range args {
+		if err, ok := a.(error); ok {
+			l.fatal(cannotWrite(err))
+			return
+		}
+	}
+	l.fatal(cannotWrite(fmt.Errorf(format, args...)))
+}
+
+func cannotWrite(err error) error { return fmt.Errorf("the store cannot be written: %w", err) }
+
+// commit writes a batch. Where its write-ahead log has no room Pebble panics with what the disk said, and is of no use
+// afterwards.
+func (s *Store) commit(b *pebble.Batch) error {
+	defer func() {
+		if r := recover(); r != nil {
+			err, ok := r.(error)
+			if !ok {
+				panic(r)
+			}
+			s.opts.Fatal(cannotWrite(err))
+		}
+	}()
+	return b.Commit(pebble.NoSync)
+}
+
+// backgroundError ends what Pebble would try again for ever, without a pause.
+func (s *Store) backgroundError(err error) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		go s.opts.Fatal(cannotWrite(err)) // Pebble holds locks here
+	}
 }

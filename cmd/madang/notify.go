@@ -84,8 +84,6 @@ func (n *notifier) run(ctx context.Context, a *app.App, reload func(), hup <-cha
 			return nil
 		case err := <-a.Failed():
 			return err
-		case err := <-a.Node().Failed():
-			return err
 		case <-ready:
 			ready = nil
 			n.status(a)

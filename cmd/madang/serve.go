@@ -18,7 +18,11 @@ import (
 )
 
 // stopTime bounds a polite end, so that with raft's last second it takes less than ten; systemd's TimeoutStopSec is longer.
-const stopTime = 8 * time.Second
+const (
+	stopTime   = 8 * time.Second
+	failedTime = time.Second // of a node that cannot go on: there is little that it could still do
+	stopMore   = 1500 * time.Millisecond
+)
 
 func newServeCommand() *cobra.Command {
 	var f configFlags
@@ -65,9 +69,28 @@ func serve(ctx context.Context, f *configFlags, c *config.Config, stdout, stderr
 	n := newNotifier(log)
 	err = n.run(ctx, a, func() { reload(f, c, a, level, log) }, hup)
 	n.stopping()
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	if err != nil {
+		if late := stop(a, failedTime); late != nil {
+			log.Warn("not everything ended in order", "err", late)
+		}
+		return err
+	}
+	return stop(a, stopTime)
+}
+
+// stop takes a node down and waits for it, but not much longer than that: what waits for a disk that has failed may never
+// end, and the process is to.
+func stop(a *app.App, polite time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), polite)
 	defer cancel()
-	return errors.Join(err, a.Stop(stop))
+	done := make(chan error, 1)
+	go func() { done <- a.Stop(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(polite + stopMore):
+		return errors.New("the node did not stop in time")
+	}
 }
 
 // reload reads the configuration again and takes over what may change while running; a bad one changes nothing.

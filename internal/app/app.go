@@ -52,6 +52,8 @@ type Options struct {
 	Version string       // told to clients and operators
 	FS      vfs.FS       // of the store; nil = the operating system's
 	Disk    cluster.Disk // of the log; nil = the operating system's
+	// Usage returns the free and all bytes of the disk of a directory; nil = of FS.
+	Usage func(dir string) (free, total uint64, err error)
 	// Dial makes connections to other nodes; nil = the operating system's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -78,6 +80,8 @@ type App struct {
 	quotas  *quota.Quotas // of users and guests' addresses, by MQTT and HTTP together
 	secret  atomic.Pointer[[]byte]
 	closing atomic.Bool // the log takes nothing any more
+	full    atomic.Bool // the disk is nearly full
+	space   space
 
 	listeners map[string]*transport.Listener
 	web       *webServer
@@ -87,7 +91,8 @@ type App struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	failed  chan error
-	ready   chan struct{} // closed when the node may serve
+	dead    atomic.Pointer[error] // what ends the process
+	ready   chan struct{}         // closed when the node may serve
 	stop    sync.Once
 	stopErr error
 
@@ -115,7 +120,7 @@ func New(cfg *config.Config, o Options) (app *App, err error) {
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, a.Stop(context.Background()))
+			err = errors.Join(a.space.explain(err), a.Stop(context.Background()))
 		}
 	}()
 	for _, step := range []func(*Options) error{a.openFiles, a.openData, a.openRules, a.openPorts} {
@@ -148,15 +153,15 @@ func (a *App) openData(o *Options) error {
 	if err := so.FS.MkdirAll(dir, 0o750); err != nil {
 		return dataError(dir, err)
 	}
-	if err := storage.Recover(so); err != nil {
-		return dataError(dir, err)
+	if err := a.openSpace(dir, so.FS, o); err != nil {
+		return err
 	}
-	store, err := storage.Open(so)
+	store, err := a.openStore(so)
 	if err != nil {
 		return dataError(dir, err)
 	}
 	a.store = store
-	a.onStop("store", func(context.Context) error { return store.Close() })
+	a.onStop("store", within(store.Close))
 
 	cc := cluster.DefaultConfig(filepath.Join(dir, "raft"), a.nodeName())
 	cc.Logger, cc.Disk = a.log, o.Disk
@@ -185,6 +190,39 @@ func (a *App) openData(o *Options) error {
 	return nil
 }
 
+// openStore opens the store, or returns why it cannot be written while it does not open.
+func (a *App) openStore(so storage.Options) (*storage.Store, error) {
+	type result struct {
+		store *storage.Store
+		err   error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		s, err := storage.Open(so)
+		opened <- result{s, err}
+	}()
+	select {
+	case r := <-opened:
+		return r.store, r.err
+	case err := <-a.failed:
+		return nil, err // it tries for ever, until the process ends
+	}
+}
+
+// within lets f end later than ctx: a store whose disk has failed may hold its locks for good, and the process is to end.
+func within(f func() error) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		done := make(chan error, 1)
+		go func() { done <- f() }()
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // entryBytes is the largest entry of the log: usual, or enough for a message of the largest size. As JSON a message may
 // grow to twice its size and more; one that still does not fit is refused as too_large.
 func entryBytes(message int64, usual int) int {
@@ -197,7 +235,7 @@ func entryBytes(message int64, usual int) int {
 
 // commands is the log as the rules know it.
 func (a *App) commands() commandLog {
-	return commandLog{broker.Commands{Node: a.node}, &a.closing}
+	return commandLog{broker.Commands{Node: a.node}, &a.closing, &a.full}
 }
 
 func dataError(dir string, err error) error {
@@ -311,6 +349,8 @@ func (a *App) Start() {
 	}
 	a.running.Go(func() { duties.Run(a.ctx) })
 	a.running.Go(a.becomeReady)
+	a.running.Go(a.watchSpace)
+	a.running.Go(a.watchLog)
 	if a.cfg.Cluster.Several() {
 		a.running.Go(a.tellRoster)
 	}
@@ -354,6 +394,8 @@ func (a *App) Ready() <-chan struct{} { return a.ready }
 func (a *App) Failed() <-chan error { return a.failed }
 
 func (a *App) fail(err error) {
+	err = a.space.explain(err)
+	a.dead.CompareAndSwap(nil, &err)
 	select {
 	case a.failed <- err:
 	default:

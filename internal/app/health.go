@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -17,11 +18,8 @@ func (a *App) Version() string { return a.version }
 // Live says whether the process should go on.
 func (a *App) Live(context.Context) []api.Check {
 	check := api.Check{Name: "log"}
-	select {
-	case err := <-a.node.Failed():
-		a.fail(err)
-		check.Err = err
-	default:
+	if err := a.dead.Load(); err != nil {
+		check.Err = *err
 	}
 	return []api.Check{check}
 }
@@ -60,6 +58,13 @@ func (h health) Ready(context.Context) []api.Check {
 	if h.broker.Draining() {
 		out = append(out, api.Check{Name: "drain", Err: errors.New("clients are sent to other nodes")})
 	}
+	if h.full.Load() {
+		err := errors.New("the disk is nearly full: no writes are taken until there is room")
+		if free, total, ok := h.space.look(); ok {
+			err = fmt.Errorf("%w: %d of %d MiB are free, limits.disk_free is %d MiB", err, free>>20, total>>20, h.cfg.Limits.DiskFree>>20)
+		}
+		out = append(out, api.Check{Name: "disk", Err: err})
+	}
 	if h.cfg.Dev {
 		c := api.Check{Name: "lobby"}
 		if r, err := h.store.Room(Lobby); err != nil || r == nil {
@@ -77,6 +82,9 @@ func (a *App) register() {
 	counter := func(name, help string, f func() float64) {
 		a.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "madang", Name: name, Help: help}, f))
 	}
+	a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "madang", Name: "disk_free_bytes", Help: "Free space on the disk of the data.",
+	}, func() float64 { free, _, _ := a.space.look(); return float64(free) }))
 	counter("log_commands_total", "Commands of this node whose result is known.", func() float64 { return float64(a.node.Stats().Answered) })
 	counter("log_entries_total", "Entries of the log handed to raft by this node.", func() float64 { return float64(a.node.Stats().Entries) })
 	counter("log_syncs_total", "Appends of the log store, one fsync each.", func() float64 { return float64(a.node.Stats().LogAppends) })

@@ -16,6 +16,7 @@ import (
 type commandLog struct {
 	broker.Commands
 	closing *atomic.Bool // set before the node is closed
+	full    *atomic.Bool // the disk has no room for what clients write
 }
 
 // Propose is that of broker.Commands. Once the node is being closed nothing is proposed any more: cluster.ErrClosed alone
@@ -25,7 +26,20 @@ func (l commandLog) Propose(cmd storage.Command, done func(storage.Result, error
 		done(storage.Result{}, calls.ErrStopping)
 		return
 	}
+	if l.full.Load() && fillsDisk(cmd) {
+		done(storage.Result{}, calls.ErrStorageFull)
+		return
+	}
 	l.Commands.Propose(cmd, func(r storage.Result, err error) { done(r, logError(err)) })
+}
+
+// fillsDisk reports whether a command is what clients write. All others keep sessions and rooms going, or make room.
+func fillsDisk(cmd storage.Command) bool {
+	switch cmd.(type) {
+	case *storage.Append, *storage.RoomCreate, *storage.RoomSet, *storage.Join:
+		return true
+	}
+	return false
 }
 
 // logError is err of package cluster as package calls has it.

@@ -162,6 +162,9 @@ type Limits struct {
 	FiltersPerSession   int
 	TopicLevels         int
 
+	DiskFree    int64 // below this no writes are taken
+	DiskReserve int64 // of disk, given back when there is nothing else left
+
 	Connections           int
 	ConnectionsPerAddress int
 	ConnectRate           int // new connections per second and address

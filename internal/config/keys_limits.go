@@ -57,6 +57,12 @@ func limitKeys() []*Key {
 			func(l *Limits) any { return &l.FiltersPerSession }),
 		l("topic_levels", "16", nil, "Levels of a topic or filter.",
 			func(l *Limits) any { return &l.TopicLevels }),
+		l("disk_free", "512MiB", new("128MiB"), "Free space on the disk of the data below which no writes are taken (storage_full); "+
+			"reads go on.",
+			func(l *Limits) any { return &l.DiskFree }),
+		l("disk_reserve", "64MiB", nil, "Bytes kept in a file of the data directory, so that a node that finds the disk full can still "+
+			"end in order.",
+			func(l *Limits) any { return &l.DiskReserve }),
 		l("connections", "100000", nil, "Connections of the node.",
 			func(l *Limits) any { return &l.Connections }),
 		l("connections_per_address", "1000", off, "Connections from one address.",

@@ -149,6 +149,9 @@ func (c *Cluster) SameDigest(k storage.RoomKey, head uint64) {
 // Name is the node's.
 func (n *Node) Name() string { return n.o.name }
 
+// Dir is where the node keeps its data.
+func (n *Node) Dir() string { return n.o.Dir }
+
 func (c *Cluster) eventually(what string, ok func() bool) {
 	c.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)

@@ -30,6 +30,7 @@ type Options struct {
 	Memory bool     // data on a file system in memory, for PowerCut
 	Prod   bool     // without --dev
 	Log    io.Writer
+	Usage  func(dir string) (free, total uint64, err error) // of the disk; nil = as it is
 
 	name string
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -72,7 +73,7 @@ func (n *Node) start() {
 	n.t.Helper()
 	set := []string{
 		"node.name=" + n.o.name, "node.data_dir=" + n.o.Dir, "listeners.mqtt.bind=127.0.0.1:0", "listeners.web.bind=127.0.0.1:0",
-		"listeners.ops.bind=127.0.0.1:0",
+		"listeners.ops.bind=127.0.0.1:0", "limits.disk_reserve=0",
 	}
 	c, err := config.Load(config.Options{Dev: !n.o.Prod, Set: append(set, n.o.Set...)})
 	if err == nil {
@@ -88,7 +89,7 @@ func (n *Node) start() {
 			w = os.Stderr
 		}
 	}
-	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test", Dial: n.o.dial}
+	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test", Dial: n.o.dial, Usage: n.o.Usage}
 	if n.mem != nil {
 		o.FS, o.Disk = n.mem, clustertest.Disk(n.mem)
 	}
