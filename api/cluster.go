@@ -2,11 +2,15 @@ package api
 
 import (
 	"context"
+	"io"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/internal/clock"
 )
 
 // Members is the cluster as an admin sees and changes it; any node answers for all. Errors are problems.
@@ -15,6 +19,7 @@ type Members interface {
 	Servers(zone string) []Server // those that take clients, the best first
 	Add(ctx context.Context, node, address string) error
 	Drain(ctx context.Context, node string, on bool) error
+	Backup(w io.Writer) error // everything this node has applied, as one file
 	Promote(ctx context.Context, node string) error
 	Remove(ctx context.Context, node string) error
 	Transfer(ctx context.Context, node string) error
@@ -86,6 +91,24 @@ func (a *API) registerCluster(h huma.API) {
 		}
 		return &answer[ClusterStatus]{m.Cluster()}, nil
 	})
+	backup := huma.Operation{
+		OperationID: "cluster.backup", Method: http.MethodGet, Path: "/cluster/backup", Tags: tags,
+		Summary:  "A backup of everything that was acknowledged before, for `madang restore`",
+		Security: byToken, Errors: errorsOf(http.StatusForbidden),
+		Responses: map[string]*huma.Response{"200": {
+			Description: "one file with checksums",
+			Content:     map[string]*huma.MediaType{backupType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
+		}},
+	}
+	huma.Register(h, backup, func(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+		if err := a.operator(ctx); err != nil {
+			return nil, err
+		}
+		if err := a.await(ctx, "strong"); err != nil {
+			return nil, fail(err)
+		}
+		return &huma.StreamResponse{Body: a.backup}, nil
+	})
 	change := func(id, path, summary string) huma.Operation {
 		return huma.Operation{
 			OperationID: id, Method: http.MethodPost, Path: path, Tags: tags, Summary: summary, Security: byToken,
@@ -112,6 +135,32 @@ func (a *API) registerCluster(h huma.API) {
 		func(ctx context.Context, in *transferRequest) (*answer[ClusterStatus], error) {
 			return a.change(ctx, m.Transfer, in.Body.Node)
 		})
+}
+
+const (
+	backupType = "application/octet-stream"
+	backupStep = 30 * time.Second // for the client to take the next part
+)
+
+// backup streams a backup. One that cannot be finished is cut off, so that nobody takes it for a whole one.
+func (a *API) backup(ctx huma.Context) {
+	_, w := humago.Unwrap(ctx)
+	w.Header().Set("Content-Type", backupType)
+	if err := a.cfg.Members.Backup(&patient{w: w, control: http.NewResponseController(w)}); err != nil {
+		a.log.Error("a backup was not finished", "err", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// patient writes a long answer: the deadline is for each part.
+type patient struct {
+	w       io.Writer
+	control *http.ResponseController
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(clock.Deadline(backupStep)) // one that cannot be set is that of the server
+	return p.w.Write(b)
 }
 
 // operator refuses whoever is no admin of the default namespace: nodes belong to no namespace.

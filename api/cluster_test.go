@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -38,6 +39,12 @@ func (m *members) Add(_ context.Context, node, address string) error {
 
 func (m *members) Drain(_ context.Context, node string, on bool) error {
 	return m.do(fmt.Sprint("drain ", on), node)
+}
+
+func (m *members) Backup(w io.Writer) error {
+	m.done = append(m.done, "backup")
+	_, err := io.WriteString(w, "a backup")
+	return err
 }
 
 func (m *members) Promote(_ context.Context, node string) error  { return m.do("promote", node) }
@@ -88,4 +95,21 @@ func TestConnect(t *testing.T) {
 		}
 	}
 	r.refused(r.do("", "GET /connect?where=kr", ""), 400, problem.BadPayload, "where")
+}
+
+// A backup is everything, so it is for admins.
+func TestBackupIsForAdmins(t *testing.T) {
+	m := &members{}
+	r := newRig(t, func(_ *calls.Config, c *Config) { c.Members = m })
+	w := r.do("admin", "GET /cluster/backup", "")
+	if w.Code != 200 || w.Body.String() != "a backup" || w.Header().Get("Content-Type") != backupType {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	m.done = nil
+	for _, user := range []string{"alice", "other/admin", ""} {
+		r.refused(r.do(user, "GET /cluster/backup", ""), 403, problem.Forbidden, "admin")
+	}
+	if len(m.done) > 0 {
+		t.Errorf("somebody got a backup: %q", m.done)
+	}
 }

@@ -19,6 +19,8 @@ type Leader interface {
 	DestructionHeld() bool // the clock jumped: nothing is expired or removed for a while
 	// Silent returns the nodes that have not answered the leader for so long.
 	Silent(d time.Duration) []string
+	// IsMember reports whether a node belongs to the cluster.
+	IsMember(node string) bool
 }
 
 // Retention says how much of a room is kept; 0 = that bound does not apply.
@@ -115,21 +117,21 @@ func (d *Duties) propose(ctx context.Context, cmd storage.Command) (r storage.Re
 	}
 }
 
-// lost declares nodes lost that do not answer. Their sessions count as disconnected from then on; one that lives all the
+// lost declares nodes lost that do not answer, and those that were removed. Their sessions count as disconnected from then on; one that lives all the
 // same says so and is back.
 func (d *Duties) lost(ctx context.Context) {
-	silent := d.Leader.Silent(lostAfter)
-	if len(silent) == 0 {
+	if !d.Leader.IsLeader() {
 		return
 	}
+	silent := d.Leader.Silent(lostAfter)
 	nodes, err := d.Store.Nodes()
 	if err != nil {
 		d.Logger.Error("read nodes", "err", err)
 		return
 	}
 	for _, n := range nodes {
-		if n.Up && slices.Contains(silent, n.Name) {
-			d.Logger.Warn("node is lost", "node", n.Name, "after", lostAfter)
+		if n.Up && (slices.Contains(silent, n.Name) || !d.Leader.IsMember(n.Name)) {
+			d.Logger.Warn("node is lost", "node", n.Name, "member", d.Leader.IsMember(n.Name))
 			d.propose(ctx, &storage.NodeLost{Node: n.Name, Boot: n.Boot})
 		}
 	}
@@ -238,15 +240,16 @@ func (d *Duties) trimRoom(ctx context.Context, k storage.RoomKey) error {
 			Room: k, Upto: upto, MaxAge: d.Retention.Age.Milliseconds(), MaxCount: d.Retention.Count, MaxBytes: d.Retention.Bytes,
 		})
 	}
-	if d.DedupeWindow <= 0 || r.Head.Seq <= d.DedupeKeep {
+	keep := r.Head.Back(d.DedupeKeep) // and all above
+	if d.DedupeWindow <= 0 || keep <= 1 {
 		return nil
 	}
 	seq, ts, ok, err := d.Store.OldestCID(k)
-	if err != nil || !ok || seq > r.Head.Seq-d.DedupeKeep || ts >= d.Leader.LogTime()-d.DedupeWindow.Milliseconds() {
+	if err != nil || !ok || seq >= keep || ts >= d.Leader.LogTime()-d.DedupeWindow.Milliseconds() {
 		return err
 	}
 	d.propose(ctx, &storage.Forget{
-		Room: k, Upto: min(r.Head.Seq-d.DedupeKeep, seq+trimBatch), Window: d.DedupeWindow.Milliseconds(), Keep: d.DedupeKeep,
+		Room: k, Upto: min(keep-1, seq+trimBatch), Window: d.DedupeWindow.Milliseconds(), Keep: d.DedupeKeep,
 	})
 	return nil
 }
@@ -256,10 +259,10 @@ func (d *Duties) trimRoom(ctx context.Context, k storage.RoomKey) error {
 func (d *Duties) excess(k storage.RoomKey, h storage.Head) (uint64, error) {
 	oldest := d.Leader.LogTime() - d.Retention.Age.Milliseconds()
 	var err error
-	n := int(h.Seq + 1 - min(h.First, h.Seq+1))
+	n := int(h.Kept())
 	kept := sort.Search(n, func(i int) bool {
-		seq := h.First + uint64(i)
-		if err != nil || d.Retention.Count > 0 && h.Seq-seq >= d.Retention.Count {
+		seq := h.At(uint64(i))
+		if err != nil || d.Retention.Count > 0 && uint64(n-1-i) >= d.Retention.Count {
 			return false
 		}
 		if d.Retention.Age == 0 && d.Retention.Bytes == 0 {
@@ -277,5 +280,5 @@ func (d *Duties) excess(k storage.RoomKey, h storage.Head) (uint64, error) {
 	if err != nil || kept == 0 {
 		return 0, err
 	}
-	return h.First + uint64(kept) - 1, nil
+	return h.At(uint64(kept) - 1), nil
 }

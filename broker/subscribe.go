@@ -162,10 +162,7 @@ func (b *Broker) replayStart(k storage.RoomKey, r topic.Replay) (uint64, *proble
 	if r.Mode == topic.ReplaySince {
 		return min(r.Since+1, h.Seq+1), nil
 	}
-	if n := uint64(r.Last); n < h.Seq {
-		return h.Seq - n + 1, nil
-	}
-	return 1, nil
+	return h.Back(uint64(r.Last)), nil
 }
 
 // unsubscribe handles UNSUBSCRIBE. Any form of a filter ends its subscription.

@@ -49,6 +49,12 @@ func (n *Node) heard(o raft.Observation) {
 	}
 }
 
+// IsMember reports whether a node belongs to the cluster, as far as this one knows.
+func (n *Node) IsMember(id string) bool {
+	_, found := n.member(id)
+	return found
+}
+
 // Silent returns the members that have not answered this leader for so long, in order; nothing on a node that does not
 // lead.
 func (n *Node) Silent(d time.Duration) []string {

@@ -243,7 +243,7 @@ func (n *Node) takeForwarded(c *link.Conn) {
 	if err != nil {
 		return
 	}
-	if _, member := n.member(c.Peer); !member || !n.IsLeader() {
+	if !n.IsMember(c.Peer) || !n.IsLeader() {
 		_, _ = c.Write([]byte{0})
 		return
 	}
@@ -283,7 +283,7 @@ func (n *Node) takeForwarded(c *link.Conn) {
 			}
 			return
 		}
-		if _, member := n.member(c.Peer); !member {
+		if !n.IsMember(c.Peer) {
 			return // it was removed
 		}
 		g.Node, g.Boot = c.Peer, boot

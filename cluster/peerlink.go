@@ -24,7 +24,7 @@ func (n *Node) hearPeer(c *link.Conn) {
 	case <-n.ctx.Done():
 		return
 	}
-	if _, member := n.member(c.Peer); !member {
+	if !n.IsMember(c.Peer) {
 		return // or not yet, as far as this node knows; it tries again
 	}
 	p.mu.Lock()

@@ -19,15 +19,18 @@ func applies(cmds ...Command) func(l *testLog) error {
 	}
 }
 
-// Every kind of record, damaged, is an error to whoever reads it next, and never taken for one that is not there.
-func TestDamagedRecordsAreErrors(t *testing.T) {
+// record is one that a test damages, and who reads it.
+type record struct {
+	key  []byte
+	read func(l *testLog) error
+}
+
+// records are those of fill, of every kind.
+func records() map[string]record {
 	r := room("r")
 	session := func(l *testLog) error { _, err := l.s.Session(phone); return err }
 	entries := func(l *testLog) error { _, err := l.s.Entries(r, 1, 9, 9, 1<<20); return err }
-	for name, tc := range map[string]struct {
-		key  []byte
-		read func(l *testLog) error
-	}{
+	return map[string]record{
 		"settings":             {key(prefixRoom, "chat", "r"), func(l *testLog) error { _, err := l.s.Room(r); return err }},
 		"settings, for Apply":  {key(prefixRoom, "chat", "r"), applies(say("r", "ann", "x"))},
 		"settings, for a list": {key(prefixRoom, "chat", "r"), func(l *testLog) error { return l.s.RoomKeys(func(RoomKey) bool { return true }) }},
@@ -61,7 +64,12 @@ func TestDamagedRecordsAreErrors(t *testing.T) {
 			_, err := l.s.Apply([]logentry.Entry{l.entry(g)})
 			return err
 		}},
-	} {
+	}
+}
+
+// Every kind of record, damaged, is an error to whoever reads it next, and never taken for one that is not there.
+func TestDamagedRecordsAreErrors(t *testing.T) {
+	for name, tc := range records() {
 		for how, value := range map[string][]byte{"of a newer version": {99, 0, 0, 0, 0, 0, 0}, "cut": {1}, "empty": {}} {
 			if name == "secret" && how == "cut" {
 				continue // that is an empty one

@@ -10,7 +10,7 @@ import (
 func (t *tx) makeRoom(d *draft, owner string, kind RoomKind, name string, guest GuestAccess) (outbox uint64) {
 	st := d.change()
 	*st = settings{Kind: kind, Name: name, Guest: guest, Owner: owner, Made: t.now}
-	d.head.First = d.head.Seq + 1
+	d.head.First, d.head.Holes = d.head.Seq+1, nil
 	d.head.Gone = d.head.Total
 	d.headChanged, d.access = true, true
 	if owner == "" {
@@ -95,6 +95,7 @@ func (t *tx) roomDelete(c *RoomDelete) Result {
 	st := d.change()
 	st.Deleted, st.Members = true, 0
 	d.head.First, d.head.Gone, d.head.GonePos = d.head.Seq+1, d.head.Total, d.head.Pos
+	d.head.Holes = nil
 	d.headChanged, d.access = true, true
 	return Result{Seq: d.head.Seq}
 }

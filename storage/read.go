@@ -14,7 +14,8 @@ import (
 )
 
 // Entries returns the entries from..to of a room in order, at most limit of them and, beyond the first, at most maxBytes
-// of JSON. It reads memory where it can. What was trimmed is left out: the first entry may be later than from.
+// of JSON, up to the next hole. It reads memory where it can. What was trimmed is left out: the first entry may be later
+// than from; the others follow it without a gap.
 func (s *Store) Entries(k RoomKey, from, to uint64, limit, maxBytes int) ([]*Entry, error) {
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
@@ -41,7 +42,7 @@ func (s *Store) Entries(k RoomKey, from, to uint64, limit, maxBytes int) ([]*Ent
 		if err != nil {
 			return false, fmt.Errorf("room %q: %w", k.Room, err)
 		}
-		if size += len(e.JSON); len(out) > 0 && size > maxBytes {
+		if size += len(e.JSON); len(out) > 0 && (size > maxBytes || seq != out[len(out)-1].Seq+1) {
 			return false, nil
 		}
 		out = append(out, e)
@@ -62,11 +63,9 @@ func (s *Store) EntriesBefore(k RoomKey, before uint64, limit, maxBytes int) ([]
 	if to <= h.First {
 		return nil, nil
 	}
+	before = h.Index(to)
+	from := h.At(before - min(before, uint64(limit)))
 	to--
-	from := h.First
-	if n := uint64(limit); to-h.First >= n {
-		from = to - n + 1
-	}
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
 	if s.db == nil {
@@ -182,11 +181,11 @@ func (s *Store) seqAfter(k RoomKey, pos uint64, h Head) (seq, missing uint64, er
 	if s.db == nil {
 		return 0, 0, ErrClosed
 	}
-	i := sort.Search(int(h.Seq+1-h.First), func(i int) bool {
+	i := sort.Search(int(h.Kept()), func(i int) bool {
 		if err != nil || missing != 0 {
 			return true
 		}
-		at := h.First + uint64(i)
+		at := h.At(uint64(i))
 		found, after := false, false
 		err = view(s.db, entryKey(k, at), func(v []byte) error {
 			p, err := entryPos(at, v)
@@ -201,7 +200,7 @@ func (s *Store) seqAfter(k RoomKey, pos uint64, h Head) (seq, missing uint64, er
 	if err != nil {
 		err = fmt.Errorf("room %q: %w", k.Room, err)
 	}
-	return h.First + uint64(i), missing, err
+	return h.At(uint64(i)), missing, err
 }
 
 // RoomKeys calls f for every room that exists, in byte order, until f says stop. f may use the store.

@@ -147,7 +147,7 @@ func (s *Store) open(mustExist bool) error {
 		MaxOpenFiles:       s.opts.Files,
 		ErrorIfNotExists:   mustExist,
 		FormatMajorVersion: pebble.FormatTableFormatV6, // ratcheted one release after every node can read it
-		EventListener:      &pebble.EventListener{BackgroundError: s.backgroundError},
+		EventListener:      &pebble.EventListener{BackgroundError: s.backgroundError, DataCorruption: s.damaged},
 		Logger:             pebbleLogger{s.log, s.opts.Fatal, &rate.Sometimes{First: 10, Interval: time.Second}},
 	}
 	for i := range po.Levels {
@@ -360,6 +360,15 @@ func (s *Store) commit(b *pebble.Batch) error {
 		}
 	}()
 	return b.Commit(pebble.NoSync)
+}
+
+// ErrDamaged means that a file of the store is not what was written.
+var ErrDamaged = errors.New("a file of the store is damaged: `madang verify` tells more; wipe the data and let the node join anew, " +
+	"or restore a backup")
+
+// damaged ends a node that would serve less than it has, or something else.
+func (s *Store) damaged(i pebble.DataCorruptionInfo) {
+	go s.opts.Fatal(fmt.Errorf("%w (%s: %w)", ErrDamaged, i.Path, i.Details)) // Pebble holds locks here
 }
 
 // backgroundError ends what Pebble would try again for ever, without a pause.

@@ -8,7 +8,7 @@ import (
 // trim removes old entries of a room, as far as one of the bounds allows all of them to go.
 func (t *tx) trim(c *Trim) Result {
 	d := t.room(c.Room)
-	if d.settings == nil || c.Upto < d.head.First || c.Upto > d.head.Seq {
+	if d.settings == nil || c.Upto < d.head.First || c.Upto > d.head.Seq || d.head.Index(c.Upto) == d.head.Index(c.Upto+1) {
 		return Result{Outcome: Conflict, Detail: "nothing to remove there"}
 	}
 	e := t.entry(d, c.Upto)
@@ -16,13 +16,14 @@ func (t *tx) trim(c *Trim) Result {
 		return Result{}
 	}
 	tooOld := c.MaxAge > 0 && e.TS < t.now-c.MaxAge
-	tooMany := c.MaxCount > 0 && d.head.Seq-c.Upto >= c.MaxCount
+	tooMany := c.MaxCount > 0 && d.head.Kept()-d.head.Index(c.Upto+1) >= c.MaxCount
 	tooLarge := c.MaxBytes > 0 && d.head.Total-e.Total >= c.MaxBytes
 	if !tooOld && !tooMany && !tooLarge {
 		return Result{Outcome: Conflict, Detail: "no bound lets that entry go"}
 	}
 	t.delRange(entryKey(c.Room, d.head.First), entryKey(c.Room, c.Upto+1))
-	d.head.First, d.head.Gone, d.head.GonePos = c.Upto+1, e.Total, e.Pos
+	d.head.trimTo(c.Upto + 1)
+	d.head.Gone, d.head.GonePos = e.Total, e.Pos
 	d.headChanged = true
 	return Result{Seq: c.Upto}
 }
@@ -43,7 +44,7 @@ func (t *tx) entry(d *draft, seq uint64) *Entry {
 // forget drops cids that the dedupe window no longer covers. The bounds are checked entry by entry.
 func (t *tx) forget(c *Forget) Result {
 	d := t.room(c.Room)
-	if d.settings == nil || c.Keep > d.head.Seq || c.Upto > d.head.Seq-c.Keep {
+	if d.settings == nil || c.Upto >= d.head.Back(c.Keep) {
 		return Result{Outcome: Conflict, Detail: "these cids are among those always kept"}
 	}
 	var upto uint64

@@ -95,6 +95,8 @@ type Head struct {
 	Gone  uint64 // of these, trimmed
 
 	GonePos uint64 // of the newest entry trimmed: a place below it has missed something
+
+	Holes []Hole // in ascending order, between First and Seq; only eras make them (era.go)
 }
 
 func (k RoomKind) known() bool { return k >= Public && k <= Direct }

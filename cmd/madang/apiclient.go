@@ -88,17 +88,37 @@ func (c *apiClient) login(ctx context.Context, cmd *cobra.Command) (string, erro
 }
 
 func (c *apiClient) send(ctx context.Context, method, path, token string, body, result any) error {
+	resp, err := c.open(ctx, method, path, token, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, result); err != nil {
+		return fmt.Errorf("%s answers something that is no JSON: %w", c.server, err)
+	}
+	return nil
+}
+
+// open is send for an answer that the caller reads, and closes. A refusal is an error.
+func (c *apiClient) open(ctx context.Context, method, path, token string, body any) (*http.Response, error) {
 	var content io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		content = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.server, "/")+"/api/v1"+path, content)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Accept", "application/json, application/problem+json")
 	if body != nil {
@@ -109,31 +129,25 @@ func (c *apiClient) send(ctx context.Context, method, path, token string, body, 
 	}
 	conf, err := trust(c.caFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err, ok := errors.AsType[*url.Error](err); ok {
-		return unreached(req.URL.Host, err.Err)
+		return nil, unreached(req.URL.Host, err.Err)
 	}
 	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+		return nil, err
 	}
 	if resp.StatusCode >= 300 {
-		return refusal(resp, data)
+		defer resp.Body.Close()
+		data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		return nil, refusal(resp, data)
 	}
-	if result == nil {
-		return nil
-	}
-	if err := json.Unmarshal(data, result); err != nil {
-		return fmt.Errorf("%s answers something that is no JSON: %w", c.server, err)
-	}
-	return nil
+	return resp, nil
 }
 
 // refusal makes an error of a problem document (RFC 9457), or of the status where there is none.

@@ -61,6 +61,7 @@ func newClusterCommand() *cobra.Command {
 		},
 	})
 	add(newDrainCommand(&c))
+	group.AddCommand(newRecoverCommand())
 	change("promote NODE", "Give a replica a vote", "/cluster/promote")
 	change("remove NODE", "Take a node out of the cluster; stop it first, or it goes on asking for votes nobody counts", "/cluster/remove")
 	add(&cobra.Command{

@@ -65,7 +65,7 @@ func newRootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServeCommand(), newConfigCommand(), newUserCommand(), newTokenCommand(), newRoomCommand(),
-		newClusterCommand(),
+		newClusterCommand(), newBackupCommand(), newRestoreCommand(), newVerifyCommand(),
 		newPubCommand(), newSubCommand(), newBenchCommand(), newVersionCommand(),
 	)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })

@@ -211,11 +211,11 @@ func (w *window) forward(from, to uint64, limit int) (got []*storage.Entry, next
 func (w *window) backward(to uint64, limit int) (got []*storage.Entry, next uint64, more bool, err error) {
 	first := max(w.room.Head.First, 1)
 	defer func() { reverse(got) }()
-	for to >= first {
+	for below := to + 1; below > first; {
 		n := uint64(min(max(limit+1-len(got), backwardLeast), backwardChunk))
-		from := first
-		if to-first >= n {
-			from = to - n + 1
+		from, to := w.room.Head.Run(below-1, n)
+		if from > to {
+			return got, 0, false, nil
 		}
 		es, err := w.store.Entries(w.room.Key, from, to, int(n), int(^uint(0)>>1))
 		if err != nil {
@@ -236,7 +236,7 @@ func (w *window) backward(to uint64, limit int) (got []*storage.Entry, next uint
 			}
 			got = append(got, e)
 		}
-		to = from - 1
+		below = from
 	}
 	return got, 0, false, nil
 }

@@ -139,7 +139,7 @@ func (w *window) syncRoom(r *SyncedRoom, have uint64, limit int) (live bool, err
 		have, r.Gap = head.Seq, true
 	}
 	r.From, r.To, r.First, r.Live = have+1, head.Seq, head.First, true
-	r.Gap = r.Gap || have+1 < head.First
+	r.Gap = r.Gap || have+1 < head.First || head.HoleAfter(have+1)
 	if have == head.Seq {
 		return true, nil
 	}

@@ -136,7 +136,7 @@ func New(cfg *config.Config, o Options) (app *App, err error) {
 func (a *App) openData(o *Options) error {
 	dir := a.cfg.Node.DataDir
 	so := storage.Options{
-		Dir: filepath.Join(dir, "db"), FS: o.FS, TailBytes: a.cfg.Limits.TailBytes, Files: a.files,
+		Dir: filepath.Join(dir, storeDir), FS: o.FS, TailBytes: a.cfg.Limits.TailBytes, Files: a.files,
 		Logger: a.log.With("component", "storage"),
 		Fatal: func(line error) {
 			a.fail(line)
@@ -163,7 +163,7 @@ func (a *App) openData(o *Options) error {
 	a.store = store
 	a.onStop("store", within(store.Close))
 
-	cc := cluster.DefaultConfig(filepath.Join(dir, "raft"), a.nodeName())
+	cc := cluster.DefaultConfig(filepath.Join(dir, logDir), a.nodeName())
 	cc.Logger, cc.Disk = a.log, o.Disk
 	if n := a.cfg.Cluster.SnapshotThreshold; n > 0 {
 		cc.SnapshotThreshold = uint64(n)
@@ -242,9 +242,11 @@ func dataError(dir string, err error) error {
 	return fmt.Errorf("open the data in %s: %w", dir, err)
 }
 
-func (a *App) nodeName() string {
-	if a.cfg.Node.Name != "" {
-		return a.cfg.Node.Name
+func (a *App) nodeName() string { return nodeName(a.cfg) }
+
+func nodeName(c *config.Config) string {
+	if c.Node.Name != "" {
+		return c.Node.Name
 	}
 	if h, err := os.Hostname(); err == nil && h != "" {
 		return h

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/madang-chat/madang/cluster"
@@ -76,6 +77,9 @@ func (a *App) Promote(ctx context.Context, node string) error {
 func (a *App) Add(ctx context.Context, node, address string) error {
 	return changeProblem(a.node.Add(ctx, node, address))
 }
+
+// Backup writes everything this node has applied to w, as one file.
+func (a *App) Backup(w io.Writer) error { return a.node.Backup(w, a.version) }
 
 // Remove takes a node out of the cluster.
 func (a *App) Remove(ctx context.Context, node string) error {

@@ -119,7 +119,7 @@ func (a *App) seeSpace(free, total, least uint64) {
 	case !full && free < least:
 		a.full.Store(true)
 		a.log.Error("the disk is nearly full: no writes are taken until there is room",
-			"dir", a.space.dir, "free_mib", free>>20, "of_mib", total>>20, "limits.disk_free_mib", least>>20)
+			"dir", a.space.dir, "free_mib", free>>20, "of_mib", total>>20, "disk_free_mib", least>>20)
 		a.handOver(a.ctx) // others may have room
 	case full && free >= least+least*spaceAgain/100:
 		a.full.Store(false)
