@@ -145,13 +145,16 @@ func (q *acks) inFlight() int {
 	return q.owed
 }
 
+// wake lets whoever waits look at its context.
+func (q *acks) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.room.Broadcast()
+}
+
 // settled waits until every answer has been handed to the socket, ctx ends or the connection does.
 func (q *acks) settled(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.room.Broadcast()
-	})
+	stop := context.AfterFunc(ctx, q.wake)
 	defer stop()
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -169,13 +172,16 @@ func (q *acks) shut() {
 }
 
 // drain waits, after shut, until every answer's outcome is known, and returns the publishes that the client may repeat:
-// in the log, without an answer handed to the socket (QoS 1) or without PUBREL (QoS 2).
-func (q *acks) drain() []storage.Unfinished {
+// in the log, without an answer handed to the socket (QoS 1) or without PUBREL (QoS 2). When ctx ends first, those whose
+// outcome is not known are left out.
+func (q *acks) drain(ctx context.Context) []storage.Unfinished {
+	stop := context.AfterFunc(ctx, q.wake)
+	defer stop()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var out []storage.Unfinished
 	for _, a := range q.queue {
-		for !a.ready && !a.waits {
+		for !a.ready && !a.waits && ctx.Err() == nil {
 			q.room.Wait()
 		}
 		if a.kind == typePuback {

@@ -272,7 +272,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 	var late error
 	for _, c := range all {
 		select {
-		case <-c.finished:
+		case <-c.released:
 		case <-ctx.Done():
 			late = errors.New("some connections did not end in time")
 		}

@@ -11,7 +11,7 @@ import (
 
 // One device has one connection, on whatever node. The log says so of stored sessions, a moment late; of others it knows
 // nothing. So a node that takes a connection in claims the device of the nodes it can reach, and waits until an older
-// connection there has ended and its last words are in the log. Claims are numbered like Lamport's clock, with the wall
+// connection there has ended, and its last words and what it may repeat are in the log. Claims are numbered like Lamport's clock, with the wall
 // clock as its least value: whoever has heard of a claim makes a higher one, whatever its clock says, and of two that have
 // not heard of each other one is higher all the same. Nodes that meet again tell each other all their claims.
 //
@@ -97,9 +97,11 @@ func (b *Broker) Asked(question []byte, answer func([]byte)) {
 	}
 	ended := func() {
 		for _, c := range ending {
-			select {
-			case <-c.finished:
-			case <-b.ctx.Done():
+			for _, end := range [...]chan struct{}{c.finished, c.released} {
+				select {
+				case <-end:
+				case <-b.ctx.Done():
+				}
 			}
 		}
 		answer(binary.AppendUvarint(nil, refused))

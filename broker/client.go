@@ -41,10 +41,12 @@ type client struct {
 	will        *will
 	quota       *quota.Quota // shared with the user's other connections; nil = no limits
 
-	ctx      context.Context // ends with the connection
-	cancel   context.CancelFunc
-	finished chan struct{} // closed when nothing of the connection is left
-	running  sync.WaitGroup
+	ctx       context.Context // ends with the connection
+	cancel    context.CancelFunc
+	finished  chan struct{} // closed when nothing of the connection is left
+	released  chan struct{} // closed after it, when the log has taken note of the end, or will not
+	running   sync.WaitGroup
+	releasing bool // the log is told of the end; set before finished is closed
 
 	id       atomic.Pointer[auth.Identity] // renewed by auth.renew
 	lastRead atomic.Int64                  // coarse ms

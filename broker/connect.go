@@ -212,7 +212,7 @@ func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Ide
 	l := &b.cfg.Limits
 	c := &client{
 		b: b, conn: conn, version: pk.ProtocolVersion, device: pk.Connect.ClientIdentifier,
-		finished: make(chan struct{}), problemInfo: true, replies: new(calls.Replies),
+		finished: make(chan struct{}), released: make(chan struct{}), problemInfo: true, replies: new(calls.Replies),
 	}
 	c.ctx, c.cancel = context.WithCancel(b.ctx)
 	c.acks.init()

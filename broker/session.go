@@ -47,6 +47,9 @@ func (b *Broker) disown(c *client) {
 		delete(b.sessions, c.sid)
 	}
 	close(c.finished)
+	if !c.releasing {
+		close(c.released)
+	}
 }
 
 // fence closes a connection whose session was taken over in the log by somebody else.
@@ -71,7 +74,7 @@ func (b *Broker) finish(c *client) {
 	}
 	c.running.Wait()
 	left := c.w.detach(c)
-	unfinished := c.acks.drain()
+	unfinished := c.acks.drain(b.ctx)
 	if c.stored && !c.fencedElsewhere() {
 		cmd := &storage.Release{
 			Session: c.sid, Epoch: c.epoch, Place: left.pos, Lag: left.lag, Unfinished: unfinished, KeepWill: !c.normal.Load(),
@@ -80,7 +83,8 @@ func (b *Broker) finish(c *client) {
 			v := uint32(e)
 			cmd.Expiry = &v
 		}
-		b.cfg.Log.Propose(cmd, ignore)
+		c.releasing = true
+		b.cfg.Log.Propose(cmd, func(storage.Result, error) { close(c.released) })
 	}
 	if c.will != nil && !c.normal.Load() {
 		b.publishWill(c)
@@ -90,6 +94,7 @@ func (b *Broker) finish(c *client) {
 	b.stats.disconnected.Add(1)
 	if c.identity().Guest {
 		close(c.finished)
+		close(c.released)
 		return
 	}
 	b.disown(c)

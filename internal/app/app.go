@@ -41,6 +41,7 @@ import (
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/quota"
+	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/internal/config"
 	"github.com/madang-chat/madang/internal/roster"
 	"github.com/madang-chat/madang/storage"
@@ -52,6 +53,8 @@ type Options struct {
 	Version string       // told to clients and operators
 	FS      vfs.FS       // of the store; nil = the operating system's
 	Disk    cluster.Disk // of the log; nil = the operating system's
+	// Clock is the wall clock that log time follows; nil = the machine's.
+	Clock func() time.Time
 	// Usage returns the free and all bytes of the disk of a directory; nil = of FS.
 	Usage func(dir string) (free, total uint64, err error)
 	// Dial makes connections to other nodes; nil = the operating system's.
@@ -165,6 +168,10 @@ func (a *App) openData(o *Options) error {
 
 	cc := cluster.DefaultConfig(filepath.Join(dir, logDir), a.nodeName())
 	cc.Logger, cc.Disk = a.log, o.Disk
+	if o.Clock != nil {
+		began := clock.Now()
+		cc.Clock, cc.Monotonic = o.Clock, func() time.Duration { return clock.Since(began) }
+	}
 	if n := a.cfg.Cluster.SnapshotThreshold; n > 0 {
 		cc.SnapshotThreshold = uint64(n)
 	}

@@ -80,6 +80,7 @@ var own = []struct {
 	{"internal/peers", []string{"internal/clock"}, "it runs brokers side by side"},
 	{"internal/plan", nil, "arithmetic; it knows the program by its measured costs only"},
 	{"internal/flame", nil, "it draws a profile, whatever was profiled"},
+	{"internal/chaos", nil, "its tests run whole nodes; it has nothing else"},
 	{"internal/arch", nil, "it looks at the others from outside"},
 	{"cmd", []string{""}, "the only place that knows everyone"},
 	{"deploy", []string{"internal/config"}, "its tests read the example configuration as serve does"},

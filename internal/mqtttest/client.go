@@ -56,10 +56,11 @@ type Options struct {
 	Flavour
 	User, Password string // no User = a guest
 	ClientID       string
-	Keep           bool   // keep the session: Clean Session 0, and with v5 an expiry of an hour
-	Expiry         uint32 // v5: session expiry in seconds, in place of Keep's hour
-	Resume         bool   // v5: Clean Start 0, whatever Keep says
-	KeepAlive      uint16 // seconds; 0 = none
+	Keep           bool          // keep the session: Clean Session 0, and with v5 an expiry of an hour
+	Expiry         uint32        // v5: session expiry in seconds, in place of Keep's hour
+	Resume         bool          // v5: Clean Start 0, whatever Keep says
+	KeepAlive      uint16        // seconds; 0 = none
+	Hears          time.Duration // how long to wait for what must come; 0 = Patience
 	Will           *packets.Packet
 	ReceiveMaximum uint16
 	Properties     func(*packets.Properties) // v5, of the CONNECT
@@ -102,7 +103,8 @@ func Dial(t testing.TB, at Addresses, o Options) *Client {
 func TryDial(t testing.TB, at Addresses, o Options) (*Client, error) {
 	t.Helper()
 	o.Version = cmp.Or(o.Version, V311)
-	conn, err := Open(at, o.Flavour)
+	o.Hears = cmp.Or(o.Hears, Patience)
+	conn, err := open(at, o.Flavour, o.Hears)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +116,7 @@ func TryDial(t testing.TB, at Addresses, o Options) (*Client, error) {
 	if err := c.write(connectPacket(o)); err != nil {
 		return nil, err
 	}
-	timer := time.AfterFunc(Patience, func() { _ = conn.Close() })
+	timer := time.AfterFunc(o.Hears, func() { _ = conn.Close() })
 	c.Connack, err = ReadPacket(conn, o.Version)
 	timer.Stop()
 	if err != nil {
@@ -130,11 +132,13 @@ func TryDial(t testing.TB, at Addresses, o Options) (*Client, error) {
 }
 
 // Open opens a connection without saying anything.
-func Open(at Addresses, f Flavour) (net.Conn, error) {
+func Open(at Addresses, f Flavour) (net.Conn, error) { return open(at, f, Patience) }
+
+func open(at Addresses, f Flavour, within time.Duration) (net.Conn, error) {
 	if !f.Web {
-		return net.DialTimeout("tcp", at.MQTT, Patience)
+		return net.DialTimeout("tcp", at.MQTT, within)
 	}
-	d := websocket.Dialer{Subprotocols: []string{"mqtt"}, HandshakeTimeout: Patience}
+	d := websocket.Dialer{Subprotocols: []string{"mqtt"}, HandshakeTimeout: within}
 	ws, resp, err := d.Dial("ws://"+at.Web+"/mqtt", http.Header{})
 	if err != nil {
 		return nil, err

@@ -64,7 +64,7 @@ func (c *Client) read() {
 
 // until waits until f, called under the lock, is true, or the connection ends.
 func (c *Client) until(what string, f func() bool) error {
-	timer := time.NewTimer(Patience)
+	timer := time.NewTimer(c.o.Hears)
 	defer timer.Stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,7 +79,7 @@ func (c *Client) until(what string, f func() bool) error {
 			c.mu.Lock()
 		case <-timer.C:
 			c.mu.Lock()
-			return fmt.Errorf("waiting for %s: nothing within %v", what, Patience)
+			return fmt.Errorf("waiting for %s: nothing within %v", what, c.o.Hears)
 		}
 	}
 	return nil
@@ -347,6 +347,13 @@ func (c *Client) Reference() string {
 		return c.Connack.Properties.ServerReference
 	}
 	return c.bye.Properties.ServerReference
+}
+
+// Answered reports whether a PUBACK or PUBREC for an id has come.
+func (c *Client) Answered(id uint16) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.answers, func(pk packets.Packet) bool { return pk.PacketID == id })
 }
 
 // Alive reports whether the connection has not ended.

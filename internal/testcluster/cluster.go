@@ -1,12 +1,19 @@
 package testcluster
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -15,9 +22,12 @@ type Cluster struct {
 	Nodes []*Node
 	t     testing.TB
 	net   *network
+	o     Options
+	made  int        // nodes so far
+	mu    sync.Mutex // held by Add and At: a load runs beside Add
 }
 
-var names = []string{"one", "two", "three", "four", "five"}
+var names = []string{"one", "two", "three", "four", "five", "six", "seven"}
 
 // StartCluster runs voters that found a cluster together, and replicas that join it, until the test ends.
 func StartCluster(t testing.TB, voters, replicas int, o Options) *Cluster {
@@ -30,21 +40,12 @@ func StartCluster(t testing.TB, voters, replicas int, o Options) *Cluster {
 		seeds = append(seeds, at)
 		c.net.at[at] = names[i]
 	}
+	o.Set = append([]string{
+		"cluster.join=" + strings.Join(seeds[:voters], ","), fmt.Sprintf("cluster.bootstrap_expect=%d", voters), "cluster.heartbeat=300ms",
+	}, o.Set...)
+	c.o = o
 	for i := range voters + replicas {
-		no := o
-		no.name, no.dial = names[i], c.net.dialer(names[i])
-		no.Set = append([]string{
-			"cluster.bind=" + seeds[i], "cluster.join=" + strings.Join(seeds[:voters], ","),
-			fmt.Sprintf("cluster.bootstrap_expect=%d", voters), "cluster.heartbeat=300ms",
-		}, o.Set...)
-		if i >= voters {
-			no.Set = append(no.Set, "node.role=replica")
-		}
-		n := &Node{t: t, o: no}
-		n.prepare()
-		n.start()
-		t.Cleanup(n.Stop)
-		c.Nodes = append(c.Nodes, n)
+		c.Nodes = append(c.Nodes, c.start(seeds[i], i >= voters))
 	}
 	for _, n := range c.Nodes {
 		n.awaitReady()
@@ -70,6 +71,77 @@ func (c *Cluster) Meet() {
 		}
 		return true
 	})
+}
+
+// start starts the next node.
+func (c *Cluster) start(at string, replica bool) *Node {
+	c.t.Helper()
+	o := c.o
+	o.name = names[c.made]
+	c.made++
+	o.dial = c.net.dialer(o.name)
+	o.Set = append([]string{"cluster.bind=" + at}, o.Set...)
+	if replica {
+		o.Set = append(o.Set, "node.role=replica")
+	}
+	n := &Node{t: c.t, o: o}
+	n.prepare()
+	n.start()
+	c.t.Cleanup(n.Stop)
+	return n
+}
+
+// Add starts one more node, with an empty disk and a name of its own, and waits until it serves.
+func (c *Cluster) Add(replica bool) *Node {
+	c.t.Helper()
+	at := freeAddress(c.t)
+	c.net.name(at, names[c.made])
+	n := c.start(at, replica)
+	n.awaitReady()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Nodes = append(c.Nodes, n)
+	return n
+}
+
+// PowerCut cuts the power of all nodes at the same moment, and starts them on what their disks hold then. Between the two
+// it calls dark, when nothing of them runs any more; what they say until then is of no world.
+func (c *Cluster) PowerCut(rng *rand.Rand, dark func()) {
+	c.t.Helper()
+	disks := make([]*vfs.MemFS, len(c.Nodes))
+	for i, n := range c.Nodes {
+		disks[i] = n.cutPower(rng)
+	}
+	var ended sync.WaitGroup
+	for i, n := range c.Nodes {
+		old := n.App
+		ended.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			_ = old.Stop(ctx) // of whatever it does by then nobody sees anything
+		})
+		n.mem = disks[i]
+	}
+	ended.Wait()
+	dark()
+	for _, n := range c.Nodes {
+		n.start()
+	}
+	for _, n := range c.Nodes {
+		n.awaitReady()
+	}
+	c.Meet()
+}
+
+// At is where clients connect, in the order of the nodes.
+func (c *Cluster) At() []mqtttest.Addresses {
+	var out []mqtttest.Addresses
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.Nodes {
+		out = append(out, n.At())
+	}
+	return out
 }
 
 // freeAddress is one that nobody listens on just now.
@@ -111,6 +183,28 @@ func (c *Cluster) Leader() *Node {
 		return leader != nil
 	})
 	return leader
+}
+
+// LeaderOf waits until one of the others leads and returns it.
+func (c *Cluster) LeaderOf(without *Node) *Node {
+	c.t.Helper()
+	var leader *Node
+	c.eventually("one of the others leads", func() bool {
+		for _, n := range c.Nodes {
+			if n != without && n.App.Node().IsLeader() {
+				leader = n
+			}
+		}
+		return leader != nil
+	})
+	return leader
+}
+
+// Forget leaves a node out from here on.
+func (c *Cluster) Forget(n *Node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Nodes = slices.DeleteFunc(slices.Clone(c.Nodes), func(o *Node) bool { return o == n })
 }
 
 // Followers returns the nodes that do not lead.

@@ -67,6 +67,13 @@ func (n *network) dialer(from string) func(ctx context.Context, network, address
 	}
 }
 
+// name says which node is behind an address.
+func (n *network) name(address, node string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.at[address] = node
+}
+
 func (n *network) cut(a, b string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

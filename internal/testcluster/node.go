@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type Options struct {
 	Memory bool     // data on a file system in memory, for PowerCut
 	Prod   bool     // without --dev
 	Log    io.Writer
+	Clock  func(node string) time.Time                      // the wall clock of each node; nil = as it is
 	Usage  func(dir string) (free, total uint64, err error) // of the disk; nil = as it is
 
 	name string
@@ -42,6 +44,7 @@ type Node struct {
 	t   testing.TB
 	o   Options
 	mem *vfs.MemFS
+	at  atomic.Pointer[mqtttest.Addresses]
 }
 
 const startTime = 30 * time.Second
@@ -93,10 +96,14 @@ func (n *Node) start() {
 	if n.mem != nil {
 		o.FS, o.Disk = n.mem, clustertest.Disk(n.mem)
 	}
+	if clock := n.o.Clock; clock != nil {
+		o.Clock = func() time.Time { return clock(n.o.name) }
+	}
 	if n.App, err = app.New(c, o); err != nil {
 		n.t.Fatalf("start: %v", err)
 	}
 	n.App.Start()
+	n.at.Store(&mqtttest.Addresses{MQTT: n.Addr("mqtt"), Web: n.Addr("web")})
 }
 
 func (n *Node) awaitReady() {
@@ -124,6 +131,12 @@ func (n *Node) Stop() {
 func (n *Node) Restart() {
 	n.t.Helper()
 	n.Stop()
+	n.Begin()
+}
+
+// Begin starts a node that was stopped.
+func (n *Node) Begin() {
+	n.t.Helper()
 	n.start()
 	n.awaitReady()
 }
@@ -132,21 +145,19 @@ func (n *Node) Restart() {
 // stopped on its own copy of the data, where nobody sees what it still does.
 func (n *Node) PowerCut(rng *rand.Rand) {
 	n.t.Helper()
-	old, now := n.App, n.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
-	ctx, cancel := context.WithTimeout(context.Background(), startTime)
-	defer cancel()
-	if err := old.Stop(ctx); err != nil {
-		n.t.Errorf("stop: %v", err)
-	}
+	now := n.cutPower(rng)
+	n.Stop()
 	n.mem = now
-	n.start()
-	n.awaitReady()
+	n.Begin()
 }
 
-// At is where clients connect.
-func (n *Node) At() mqtttest.Addresses {
-	return mqtttest.Addresses{MQTT: n.Addr("mqtt"), Web: n.Addr("web")}
+// cutPower returns what the disk holds at this moment.
+func (n *Node) cutPower(rng *rand.Rand) *vfs.MemFS {
+	return n.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
 }
+
+// At is where clients connect, or did before the node was stopped. Any goroutine may ask.
+func (n *Node) At() mqtttest.Addresses { return *n.at.Load() }
 
 // Metric returns the value of a counter or gauge without labels.
 func (n *Node) Metric(name string) float64 {

@@ -1,0 +1,505 @@
+package mqtttest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/madang-chat/madang/internal/clock"
+)
+
+// Load is users who talk in one room without a pause, and readers with stored sessions, while the nodes of a cluster die,
+// hang and come back under them. Whoever loses a connection, or hears nothing for a while, goes on at the next node, as
+// libraries do. It remembers what was acknowledged and when, and all that each reader got.
+type Load struct {
+	o       LoadOptions
+	senders []*sender
+	readers []*follower
+	running sync.WaitGroup
+	stop    chan struct{} // nothing new is sent
+	done    chan struct{} // readers end
+
+	mu     sync.Mutex
+	acks   int
+	last   time.Time // of the newest ack
+	pause  time.Duration
+	fault  error
+	frozen bool
+	age    int // counts up with each Freeze: a connection of another age is a ghost's
+}
+
+// LoadOptions are what a Load is made of.
+type LoadOptions struct {
+	Room    string
+	Nodes   func() []Addresses // where the nodes listen now
+	Senders int                // each with its own flavour and home node; odd ones send without cid
+	Readers int
+	Window  int           // messages of a sender without an acknowledgement; 0 = 4
+	Every   time.Duration // between two messages of a sender; 0 = as fast as they are acknowledged
+	Hears   time.Duration // a client that hears nothing for this long goes elsewhere; 0 = 2 s
+}
+
+const (
+	loadWindow  = 4
+	loadHears   = 2 * time.Second
+	loadComes   = 50 * time.Millisecond // before a client tries the next node
+	loadSettles = 60 * time.Second      // for everything to be acknowledged and read once nothing more is sent
+)
+
+// sender is one device that sends numbered messages.
+type sender struct {
+	l     *Load
+	user  string
+	o     Options
+	home  int
+	cid   bool
+	made  int
+	open  []openMessage
+	acked []int
+	age   int // of its connection
+}
+
+// follower is one device that reads.
+type follower struct {
+	l    *Load
+	o    Options
+	home int
+	last uint64
+	got  [][]byte // by seq, from 1
+	age  int
+}
+
+// StartLoad connects everybody and begins.
+func StartLoad(t testing.TB, o LoadOptions) *Load {
+	t.Helper()
+	if o.Window == 0 {
+		o.Window = loadWindow
+	}
+	if o.Hears == 0 {
+		o.Hears = loadHears
+	}
+	l := &Load{o: o, stop: make(chan struct{}), done: make(chan struct{}), last: clock.Now()}
+	for i := range o.Readers {
+		r := &follower{l: l, home: i, o: Options{
+			Flavour: Flavours[i%len(Flavours)], User: fmt.Sprint("reader", i), ClientID: "r", Keep: true, Manual: true, Hears: o.Hears,
+		}}
+		c := Dial(t, l.node(i), r.o)
+		c.Subscribe("chat/rooms/" + o.Room + "/msg/#")
+		c.Cut()
+		l.readers = append(l.readers, r)
+	}
+	for i := range o.Senders {
+		s := &sender{l: l, home: i, cid: i%2 == 0, user: fmt.Sprint("sender", i)}
+		s.o = Options{Flavour: Flavours[i%len(Flavours)], User: s.user, ClientID: "s", Keep: true, Hears: o.Hears}
+		l.senders = append(l.senders, s)
+	}
+	for _, r := range l.readers {
+		l.running.Go(func() { r.run(t) })
+	}
+	for _, s := range l.senders {
+		l.running.Go(func() { s.run(t) })
+	}
+	return l
+}
+
+func (l *Load) node(i int) Addresses {
+	all := l.o.Nodes()
+	return all[i%len(all)]
+}
+
+func (l *Load) failed(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fault = errors.Join(l.fault, fmt.Errorf(format, args...))
+}
+
+// Freeze makes everybody believe nothing that comes from here on, until it is called with false: the nodes that still talk are ghosts of ones
+// that have lost their power.
+func (l *Load) Freeze(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.frozen = on
+	l.age++
+}
+
+var errFrozen = errors.New("from a ghost")
+
+// acknowledged counts an acknowledgement, if it may be believed. l.mu is held.
+func (l *Load) acknowledged() {
+	now := clock.Now()
+	l.pause = max(l.pause, now.Sub(l.last))
+	l.last = now
+	l.acks++
+}
+
+// Acks returns how many messages were acknowledged so far.
+func (l *Load) Acks() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acks
+}
+
+// Pause returns the longest time in which nobody got an acknowledgement, since the last call.
+func (l *Load) Pause() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := max(l.pause, clock.Since(l.last))
+	l.pause = 0
+	return p
+}
+
+// Await waits for that many acknowledgements more.
+func (l *Load) Await(t testing.TB, more int) {
+	t.Helper()
+	goal := l.Acks() + more
+	late := time.After(loadSettles)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for l.Acks() < goal {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%d acknowledgements, %d were to come", l.Acks(), goal)
+		}
+	}
+}
+
+// Finish lets everything that was sent be acknowledged and read, and returns the entries of the room as every reader got
+// them: the same bytes, every seq once and in order, every acknowledged message, each sender's in order.
+func (l *Load) Finish(t testing.TB) [][]byte {
+	t.Helper()
+	close(l.stop)
+	settled := make(chan struct{})
+	go func() { l.running.Wait(); close(settled) }()
+	late := time.NewTimer(loadSettles)
+	defer late.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	ending := false
+	for over := false; !over; {
+		select {
+		case <-settled:
+			over = true
+		case <-tick.C:
+			if !ending && l.quiet() {
+				ending = true
+				close(l.done)
+			}
+		case <-late.C:
+			t.Fatalf("not settled: %s", l.state())
+		}
+	}
+	if l.fault != nil {
+		t.Fatal(l.fault)
+	}
+	if len(l.readers) == 0 {
+		return nil
+	}
+	first := l.readers[0].got
+	for _, r := range l.readers[1:] {
+		if !slices.EqualFunc(first, r.got, bytes.Equal) {
+			t.Fatalf("%s has %d entries and %s %d, or others", r.o.User, len(r.got), l.readers[0].o.User, len(first))
+		}
+	}
+	l.check(t, first)
+	return first
+}
+
+// quiet reports whether all is acknowledged and every reader is where the furthest one is.
+func (l *Load) quiet() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	total := 0
+	for _, s := range l.senders {
+		if len(s.open) > 0 {
+			return false
+		}
+		total += s.made
+	}
+	for _, r := range l.readers {
+		if int(r.last) < total || r.last != l.readers[0].last {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *Load) state() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for _, s := range l.senders {
+		out = append(out, fmt.Sprintf("%s made %d, %d open", s.user, s.made, len(s.open)))
+	}
+	for _, r := range l.readers {
+		out = append(out, fmt.Sprintf("%s at %d", r.o.User, r.last))
+	}
+	return strings.Join(out, "; ")
+}
+
+// check holds entries, in order, against what was acknowledged.
+func (l *Load) check(t testing.TB, entries [][]byte) {
+	t.Helper()
+	there := map[string][]int{}
+	for i, b := range entries {
+		var e struct {
+			Seq  uint64
+			From struct{ User string }
+			Data struct{ Text string }
+		}
+		if err := json.Unmarshal(b, &e); err != nil || e.Seq != uint64(i)+1 {
+			t.Fatalf("entry %d is %s, %v", i+1, b, err)
+		}
+		var n int
+		if _, err := fmt.Sscan(e.Data.Text, &n); err != nil {
+			t.Fatalf("entry %d is %s", i+1, b)
+		}
+		there[e.From.User] = append(there[e.From.User], n)
+	}
+	for _, s := range l.senders {
+		seen := map[int]bool{}
+		next, twice := 0, 0
+		for _, n := range there[s.user] {
+			switch {
+			case n == next:
+				next++
+			case n > next:
+				t.Fatalf("%s: message %d where %d was to come", s.user, n, next)
+			case s.cid:
+				t.Fatalf("%s: message %d is there twice, with its cid", s.user, n)
+			default:
+				twice++
+			}
+			seen[n] = true
+		}
+		for _, n := range s.acked {
+			if !seen[n] {
+				t.Fatalf("%s: message %d was acknowledged and is not there", s.user, n)
+			}
+		}
+		if twice > 0 {
+			t.Logf("%s, without cid: %d of %d messages are there twice", s.user, twice, s.made)
+		}
+	}
+}
+
+// Twice returns how many messages that were sent without cid are in the room more than once.
+func (l *Load) Twice(entries [][]byte) int {
+	count := map[string]int{}
+	for _, b := range entries {
+		var e struct {
+			From struct{ User string }
+			Data struct{ Text string }
+		}
+		if json.Unmarshal(b, &e) == nil {
+			count[e.From.User+" "+e.Data.Text]++
+		}
+	}
+	twice := 0
+	for n := range maps.Values(count) {
+		twice += n - 1
+	}
+	return twice
+}
+
+// ghost reports whether what a connection of that age says counts for nothing. l.mu is held.
+func (l *Load) ghost(age int) bool { return l.frozen || age != l.age }
+
+func (l *Load) believes(age int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.ghost(age)
+}
+
+func (l *Load) now() (age int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.age
+}
+
+func (l *Load) ended(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait returns false when c was closed meanwhile.
+func (l *Load) wait(c chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c:
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func (s *sender) run(t testing.TB) {
+	deadline := clock.Now().Add(time.Hour)
+	for node := s.home; clock.Now().Before(deadline); node++ {
+		s.age = s.l.now()
+		c, err := TryDial(t, s.l.node(node), s.o)
+		if err == nil {
+			err = s.talk(c)
+			for len(s.open) > 0 && c.Answered(s.pid(s.open[0].n)) { // what came before the end counts
+				if s.settle(c) != nil {
+					break
+				}
+			}
+			c.Cut()
+		}
+		if err == nil { // nothing is open, and nothing more is to be sent
+			return
+		}
+		select {
+		case <-time.After(loadComes):
+		case <-s.l.done:
+			return
+		}
+		if s.l.ended(s.l.stop) {
+			deadline = min2(deadline, clock.Now().Add(loadSettles))
+		}
+	}
+}
+
+func min2(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// talk returns nil at the end of all.
+func (s *sender) talk(c *Client) error {
+	for i := range s.open {
+		if err := s.send(c, &s.open[i]); err != nil {
+			return err
+		}
+	}
+	for {
+		stopped := s.l.ended(s.l.stop)
+		for len(s.open) < s.l.o.Window && !stopped {
+			s.l.mu.Lock()
+			s.open = append(s.open, openMessage{n: s.made})
+			s.made++
+			s.l.mu.Unlock()
+			if err := s.send(c, &s.open[len(s.open)-1]); err != nil {
+				return err
+			}
+			if s.l.o.Every > 0 {
+				break
+			}
+		}
+		if len(s.open) == 0 {
+			return nil
+		}
+		if err := s.settle(c); err != nil {
+			return err
+		}
+		if s.l.o.Every > 0 {
+			s.l.wait(s.l.stop, s.l.o.Every)
+		}
+	}
+}
+
+// settle waits for the acknowledgement of the oldest message.
+func (s *sender) settle(c *Client) error {
+	m := &s.open[0]
+	ack, err := c.Answer(packets.Puback, s.pid(m.n))
+	if err != nil {
+		return err
+	}
+	if ack.ReasonCode >= 0x80 {
+		err := fmt.Errorf("%s: message %d refused: %#x %s", s.user, m.n, ack.ReasonCode, ack.Properties.ReasonString)
+		s.l.failed("%w", err)
+		return err
+	}
+	s.l.mu.Lock()
+	defer s.l.mu.Unlock()
+	if s.l.ghost(s.age) {
+		return errFrozen
+	}
+	s.l.acknowledged()
+	s.acked = append(s.acked, m.n)
+	s.open = slices.Delete(s.open, 0, 1)
+	return nil
+}
+
+func (s *sender) pid(n int) uint16 { return uint16(n%60_000) + 1 }
+
+func (s *sender) send(c *Client, m *openMessage) error {
+	body := fmt.Sprintf(`{"data":{"text":"%d"}}`, m.n)
+	if s.cid {
+		body = fmt.Sprintf(`{"cid":"c%d","data":{"text":"%d"}}`, m.n, m.n)
+	}
+	pk := Message("chat/rooms/"+s.l.o.Room+"/send", body, 1)
+	pk.PacketID, pk.FixedHeader.Dup = s.pid(m.n), m.sent
+	m.sent = true
+	_, err := c.Send(pk)
+	return err
+}
+
+func (r *follower) run(t testing.TB) {
+	for node := r.home; ; node++ {
+		r.age = r.l.now()
+		c, err := TryDial(t, r.l.node(node), r.o)
+		if err == nil {
+			if !c.Connack.SessionPresent && r.l.believes(r.age) {
+				r.l.failed("%s: the session is gone", r.o.User)
+				return
+			}
+			r.read(c)
+			c.Cut()
+		}
+		if !r.l.wait(r.l.done, loadComes) {
+			return
+		}
+	}
+}
+
+// read takes what comes until the connection ends, or is silent.
+func (r *follower) read(c *Client) {
+	for next := uint64(0); !r.l.ended(r.l.done); {
+		pk, err := c.TryNext()
+		if err != nil {
+			return
+		}
+		var e struct{ Seq uint64 }
+		if err := json.Unmarshal(pk.Payload, &e); err != nil {
+			r.l.failed("%s: %s carries %q: %w", r.o.User, pk.TopicName, pk.Payload, err)
+			return
+		}
+		if r.l.believes(r.age) && (next == 0 && e.Seq > r.last+1 || next != 0 && e.Seq != next) {
+			r.l.failed("%s: entry %d came after %d (on the connection before: %d)", r.o.User, e.Seq, next-1, r.last)
+			return
+		}
+		next = e.Seq + 1
+		r.l.mu.Lock()
+		switch {
+		case r.l.ghost(r.age):
+			r.l.mu.Unlock()
+			return
+		case e.Seq == r.last+1:
+			r.last, r.got = e.Seq, append(r.got, pk.Payload)
+		case !bytes.Equal(r.got[e.Seq-1], pk.Payload):
+			r.l.fault = errors.Join(r.l.fault, fmt.Errorf("%s: entry %d changed from %s to %s", r.o.User, e.Seq, r.got[e.Seq-1], pk.Payload))
+		}
+		r.l.mu.Unlock()
+		if c.Ack(pk.PacketID) != nil {
+			return
+		}
+	}
+}
