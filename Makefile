@@ -59,6 +59,11 @@ crash: ## kill and power-cut tests, ROUNDS (30) of each
 	$(call some-tests,Crash)
 	MADANG_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 60m -run Crash ./...
 
+.PHONY: chaos
+chaos: ## clusters of processes that die, hang, lose each other, power and disks, ROUNDS (30) of each; more as root
+	scripts/deps.sh chaos
+	MADANG_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 120m -v -run Chaos ./internal/chaos
+
 .PHONY: bench
 bench: ## Go benchmarks: make bench BENCH=Apply
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...

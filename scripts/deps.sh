@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a make target needs beside Go, from Debian's packages, and only what is missing.
-# usage: scripts/deps.sh [test] [race] [unit] [browser] [peers]
+# usage: scripts/deps.sh [test] [race] [unit] [browser] [chaos] [peers]
 set -eu
 
 missing=
@@ -24,12 +24,16 @@ for what in "${@:-test}"; do
 		need npm npm
 		command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || need chromium chromium
 		;;
+	chaos)
+		[ -x /usr/sbin/ip ] || [ -x /sbin/ip ] || need ip iproute2
+		[ -x /usr/sbin/mkfs.ext4 ] || [ -x /sbin/mkfs.ext4 ] || need mkfs.ext4 e2fsprogs
+		;;
 	peers)
 		# It lies in /usr/sbin, which may not be on the PATH. Debian also starts it as a service, on port 1883.
 		[ -x /usr/sbin/mosquitto ] || need mosquitto mosquitto
 		;;
 	*)
-		echo "deps.sh: unknown group $what; one of test race unit browser peers" >&2
+		echo "deps.sh: unknown group $what; one of test race unit browser chaos peers" >&2
 		exit 2
 		;;
 	esac
