@@ -50,6 +50,7 @@ type fsm struct {
 	entries []logentry.Entry // scratch
 
 	batches, count atomic.Uint64
+	restored       atomic.Uint64 // snapshots received
 	nanos          atomic.Int64
 	clock          func() time.Time
 }
@@ -163,6 +164,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		// The store may be half way; raft would go on with it.
 		return f.fail.report(fmt.Errorf("restore snapshot %s: %w", id, err))
 	}
+	f.restored.Add(1)
 	_, last := f.sm.Applied()
 	f.applied(last)
 	f.again()

@@ -397,6 +397,9 @@ func (n *Node) close(ctx context.Context) error {
 		case err := <-down:
 			errs = append(errs, err)
 		case <-time.After(stuckAfter):
+			if n.cfg.Port != nil {
+				go n.cfg.Port.Close() //nolint:errcheck // it waits for what raft does not answer
+			}
 			return fmt.Errorf("raft did not stop: %w", context.Cause(ctx))
 		}
 	}

@@ -267,6 +267,13 @@ func (d *dialer) Dial(at raft.ServerAddress, timeout time.Duration) (net.Conn, e
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	go func() { // raft waits for its calls when it stops, and a node that is away does not answer soon
+		select {
+		case <-d.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	c, err := d.t.port.Dial(ctx, address, protoRaft, id)
 	if err != nil {
 		return nil, err

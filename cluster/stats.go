@@ -29,6 +29,8 @@ type Stats struct {
 	ApplyTime    time.Duration // spent in them, decoding and answers included
 	CommitIndex  uint64        // raft's
 	SnapshotAt   uint64        // raft index of the newest snapshot
+
+	SnapshotsReceived uint64 // that became this node's store
 }
 
 // Stats returns the counters.
@@ -51,5 +53,6 @@ func (n *Node) Stats() Stats {
 		ApplyBatches: n.fsm.batches.Load(), ApplyEntries: n.fsm.count.Load(),
 		ApplyTime:   time.Duration(n.fsm.nanos.Load()),
 		CommitIndex: n.raft.CommitIndex(), SnapshotAt: mark.Index,
+		SnapshotsReceived: n.fsm.restored.Load(),
 	}
 }

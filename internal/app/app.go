@@ -55,6 +55,9 @@ type Options struct {
 	Disk    cluster.Disk // of the log; nil = the operating system's
 	// Clock is the wall clock that log time follows; nil = the machine's.
 	Clock func() time.Time
+	// ShortLog keeps of the log what cluster.trailing_logs says and no more, and cuts it at once: who was away for a moment
+	// needs a snapshot.
+	ShortLog bool
 	// Usage returns the free and all bytes of the disk of a directory; nil = of FS.
 	Usage func(dir string) (free, total uint64, err error)
 	// Dial makes connections to other nodes; nil = the operating system's.
@@ -168,6 +171,9 @@ func (a *App) openData(o *Options) error {
 
 	cc := cluster.DefaultConfig(filepath.Join(dir, logDir), a.nodeName())
 	cc.Logger, cc.Disk = a.log, o.Disk
+	if o.ShortLog {
+		cc.SnapshotInterval, cc.KeepLogBytes, cc.SegmentBytes = 50*time.Millisecond, 0, 16<<10
+	}
 	if o.Clock != nil {
 		began := clock.Now()
 		cc.Clock, cc.Monotonic = o.Clock, func() time.Duration { return clock.Since(began) }

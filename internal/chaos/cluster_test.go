@@ -96,7 +96,7 @@ func TestClusterPowerCutOfAll(t *testing.T) {
 	for range 5 {
 		l.Await(t, 1+rng.IntN(500))
 		l.Freeze(true)
-		c.PowerCut(rng, func() { l.Freeze(false) })
+		c.PowerCut(rng, func() { l.Freeze(false) }, c.Nodes...)
 	}
 	l.Await(t, 100)
 	entries := l.Finish(t)
@@ -279,4 +279,127 @@ func seqOf(t testing.TB, payload []byte) (seq uint64) {
 		t.Fatalf("%s: %v", payload, err)
 	}
 	return seq
+}
+
+// lagging makes nodes keep so little of their log that who was away for a moment needs a snapshot.
+var lagging = []string{"cluster.snapshot_threshold=20", "cluster.trailing_logs=5"}
+
+// A node that was away for longer than the log goes back gets the store as it is, under load. It loses its power at any
+// moment of that, and so does who sends it; both come up again, and it arrives.
+func TestClusterSnapshotUnderLoad(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	c := testcluster.StartCluster(t, 3, 0, testcluster.Options{Memory: true, Set: lagging, ShortLog: true})
+	l := mqtttest.StartLoad(t, mqtttest.LoadOptions{Room: "lag", Nodes: c.At, Senders: 4, Readers: 3})
+	installed := 0
+	for round := range 6 {
+		away := c.Followers()[0]
+		c.Isolate(away)
+		before, _ := away.Store().Applied()
+		for behind := uint64(0); behind < 60; {
+			l.Await(t, 100)
+			now, _ := c.Leader().Store().Applied()
+			behind = now - before
+		}
+		c.Heal()
+		victim := []*testcluster.Node{away, c.Leader()}[round%2]
+		for range rng.IntN(4) { // some of the way
+			l.Await(t, 1+rng.IntN(60))
+		}
+		if away.Node().Stats().SnapshotsReceived > 0 {
+			installed++
+		}
+		l.Freeze(true)
+		c.PowerCut(rng, func() { l.Freeze(false) }, victim)
+	}
+	entries := l.Finish(t)
+	c.SameDigest(roomKey("lag"), uint64(len(entries)))
+	t.Logf("%d acknowledged; the snapshot had arrived before the cut in %d of 6 rounds", l.Acks(), installed)
+}
+
+// A leader that was cut off with entries that nobody else has finds, when it comes back, that the others' log begins after
+// them: it gets a snapshot over a tail that conflicts (raft issue 697), once, and follows.
+func TestClusterSnapshotOverAConflictingTail(t *testing.T) {
+	c := testcluster.StartCluster(t, 3, 0, testcluster.Options{Set: lagging, ShortLog: true})
+	for round := range 3 {
+		room := fmt.Sprint("tail-", round)
+		old := c.Leader()
+		inside := mqtttest.Dial(t, old.At(), mqtttest.Options{User: "inside", ClientID: fmt.Sprint(round), Hears: 30 * time.Second})
+		inside.Say(room, "before")
+		c.Isolate(old)
+		var ids []uint16
+		for i := range 50 { // into its log, and no further
+			id, err := inside.Send(mqtttest.Message("chat/rooms/"+room+"/send", fmt.Sprint("inside ", i), 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, id)
+		}
+		next := c.LeaderOf(old)
+		outside := mqtttest.Dial(t, next.At(), mqtttest.Options{User: "outside", ClientID: fmt.Sprint(round)})
+		for i := range 200 {
+			outside.Say(room, fmt.Sprint(i))
+		}
+		c.Heal()
+		for _, id := range ids {
+			if _, err := inside.Outcome(id, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.SameDigest(roomKey(room), 1+50+200)
+		if got := old.Node().Stats().SnapshotsReceived; got == 0 || got > uint64(3*(round+1)) {
+			t.Errorf("it received %d snapshots", got)
+		}
+	}
+}
+
+// The same device comes to another node every 200 ms, under load: what it says on one is in the log before what it says on
+// the next, nothing is taken from a connection that it has left, and nothing is lost.
+func TestClusterWanderingDevice(t *testing.T) {
+	steps := 15
+	if rounds > 0 {
+		steps = 100 // 20 s
+	}
+	for _, keep := range []bool{false, true} {
+		c := testcluster.StartCluster(t, 3, 0, testcluster.Options{})
+		l := mqtttest.StartLoad(t, mqtttest.LoadOptions{Room: "load", Nodes: c.At, Senders: 4, Readers: 3, Every: time.Millisecond})
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		var before *mqtttest.Client
+		said := 0
+		for i := range steps {
+			now := mqtttest.Dial(t, c.Nodes[i%3].At(), mqtttest.Options{
+				Flavour: mqtttest.Flavours[i%4], User: "wanderer", ClientID: "phone", Keep: keep,
+			})
+			left := time.Now()
+			if before != nil {
+				_, _ = before.TryPublish(mqtttest.Message("chat/rooms/wander/send", "too late", 1))
+				before.Ended()
+				if d := time.Since(left); d > time.Second {
+					t.Errorf("the connection before lived for %v", d)
+				}
+			}
+			for range 3 {
+				now.Say("wander", fmt.Sprint(said))
+				said++
+			}
+			before = now
+			<-tick.C
+		}
+		es, err := c.Nodes[0].Store().Entries(roomKey("wander"), 1, uint64(said)+uint64(steps), said+steps, 1<<30)
+		eventually(t, "all is there", func() bool {
+			es, err = c.Nodes[0].Store().Entries(roomKey("wander"), 1, uint64(said)+uint64(steps), said+steps, 1<<30)
+			return err != nil || len(es) >= said
+		})
+		if err != nil || len(es) != said {
+			t.Fatalf("keep %v: %d entries of %d, %v", keep, len(es), said, err)
+		}
+		for i, e := range es {
+			if !strings.Contains(string(e.JSON), fmt.Sprintf(`"text":"%d"`, i)) {
+				t.Fatalf("keep %v: entry %d is %s", keep, i+1, e.JSON)
+			}
+		}
+		l.Finish(t)
+	}
 }

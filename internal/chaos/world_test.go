@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -129,8 +130,8 @@ func (w *world) network(n int) error {
 func (w *world) port(kind string, i int) string { return fmt.Sprint(w.id, kind, i) }
 
 func (w *world) unplug() {
-	for i := len(w.cleans) - 1; i >= 0; i-- {
-		_ = run("ip", strings.Fields(w.cleans[i])...) // of a world that ends
+	for _, line := range slices.Backward(w.cleans) {
+		_ = run("ip", strings.Fields(line)...) // of a world that ends
 	}
 	w.cleans = nil
 }

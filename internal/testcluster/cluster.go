@@ -104,16 +104,20 @@ func (c *Cluster) Add(replica bool) *Node {
 	return n
 }
 
-// PowerCut cuts the power of all nodes at the same moment, and starts them on what their disks hold then. Between the two
-// it calls dark, when nothing of them runs any more; what they say until then is of no world.
-func (c *Cluster) PowerCut(rng *rand.Rand, dark func()) {
+// PowerCut cuts the power of nodes at the same moment, and starts them on what their disks hold then. Between the two it
+// calls dark, when nothing of them runs any more; what clients hear of them until then is of no world. Other links that
+// were cut are healed.
+func (c *Cluster) PowerCut(rng *rand.Rand, dark func(), victims ...*Node) {
 	c.t.Helper()
-	disks := make([]*vfs.MemFS, len(c.Nodes))
-	for i, n := range c.Nodes {
+	for _, n := range victims {
+		c.Isolate(n) // what it still says nobody may believe
+	}
+	disks := make([]*vfs.MemFS, len(victims))
+	for i, n := range victims {
 		disks[i] = n.cutPower(rng)
 	}
 	var ended sync.WaitGroup
-	for i, n := range c.Nodes {
+	for i, n := range victims {
 		old := n.App
 		ended.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -124,10 +128,11 @@ func (c *Cluster) PowerCut(rng *rand.Rand, dark func()) {
 	}
 	ended.Wait()
 	dark()
-	for _, n := range c.Nodes {
+	c.Heal()
+	for _, n := range victims {
 		n.start()
 	}
-	for _, n := range c.Nodes {
+	for _, n := range victims {
 		n.awaitReady()
 	}
 	c.Meet()

@@ -26,13 +26,14 @@ import (
 
 // Options of Start.
 type Options struct {
-	Set    []string // configuration, key=value
-	Dir    string   // data; "" = a directory of the test
-	Memory bool     // data on a file system in memory, for PowerCut
-	Prod   bool     // without --dev
-	Log    io.Writer
-	Clock  func(node string) time.Time                      // the wall clock of each node; nil = as it is
-	Usage  func(dir string) (free, total uint64, err error) // of the disk; nil = as it is
+	Set      []string // configuration, key=value
+	Dir      string   // data; "" = a directory of the test
+	Memory   bool     // data on a file system in memory, for PowerCut
+	Prod     bool     // without --dev
+	Log      io.Writer
+	Clock    func(node string) time.Time                      // the wall clock of each node; nil = as it is
+	ShortLog bool                                             // see app.Options
+	Usage    func(dir string) (free, total uint64, err error) // of the disk; nil = as it is
 
 	name string
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -92,7 +93,7 @@ func (n *Node) start() {
 			w = os.Stderr
 		}
 	}
-	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test", Dial: n.o.dial, Usage: n.o.Usage}
+	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test", Dial: n.o.dial, Usage: n.o.Usage, ShortLog: n.o.ShortLog}
 	if n.mem != nil {
 		o.FS, o.Disk = n.mem, clustertest.Disk(n.mem)
 	}
