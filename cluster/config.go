@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -21,8 +22,9 @@ type Config struct {
 
 	// Port is the node's port for others; nil: a node alone. Open takes it over unless it fails.
 	Port    *link.Port
-	Address string   // host:port by which others reach Port
-	Seeds   []string // where to look for them: host:port, dns:host:port, dns+srv:name
+	Address string        // host:port by which others reach Port
+	Seeds   []string      // where to look for them: host:port, dns:host:port, dns+srv:name
+	DNS     *net.Resolver // of the seeds that are names; nil: net.DefaultResolver
 	// Expect is how many nodes found a cluster together. Below 2 a fresh node with Seeds waits to be taken in, one without
 	// is a cluster of its own.
 	Expect  int
@@ -124,6 +126,9 @@ func (c *Config) check() error {
 	if c.Monotonic == nil {
 		now, start := c.Clock, c.Clock()
 		c.Monotonic = func() time.Duration { return now().Sub(start) }
+	}
+	if c.DNS == nil {
+		c.DNS = net.DefaultResolver
 	}
 	if c.Disk == nil {
 		c.Disk = OSDisk()

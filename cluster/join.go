@@ -85,8 +85,14 @@ func (n *Node) tryJoin(ctx context.Context) (why string, err error) {
 		}
 	}
 	if leader != "" {
+		w, err := n.readWord()
+		if err != nil {
+			return "", err
+		}
+		// With the word of an earlier start the disk is the one that was taken in, though nothing of the log has come yet.
+		taken := w != nil && w.Taken
 		r, err := n.ask(ctx, address, leader, question{
-			Ask: askAdd, ID: n.cfg.NodeID, Address: n.cfg.Address, Replica: n.cfg.Replica, Fresh: true, Boot: n.boot,
+			Ask: askAdd, ID: n.cfg.NodeID, Address: n.cfg.Address, Replica: n.cfg.Replica, Fresh: !taken, Boot: n.boot,
 		})
 		if err == nil {
 			err = r.err()
@@ -301,9 +307,9 @@ func (n *Node) resolve(ctx context.Context) (addresses, missing []string) {
 		var found []string
 		var err error
 		if name, ok := strings.CutPrefix(seed, "dns+srv:"); ok {
-			found, err = lookupSRV(ctx, name)
+			found, err = n.lookupSRV(ctx, name)
 		} else if name, ok := strings.CutPrefix(seed, "dns:"); ok {
-			found, err = lookupHost(ctx, name)
+			found, err = n.lookupHost(ctx, name)
 		} else {
 			found = []string{seed}
 		}
@@ -319,8 +325,8 @@ func (n *Node) resolve(ctx context.Context) (addresses, missing []string) {
 	return addresses, missing
 }
 
-func lookupSRV(ctx context.Context, name string) ([]string, error) {
-	_, records, err := net.DefaultResolver.LookupSRV(ctx, "", "", name)
+func (n *Node) lookupSRV(ctx context.Context, name string) ([]string, error) {
+	_, records, err := n.cfg.DNS.LookupSRV(ctx, "", "", name)
 	var out []string
 	for _, r := range records {
 		out = append(out, net.JoinHostPort(strings.TrimSuffix(r.Target, "."), strconv.Itoa(int(r.Port))))
@@ -328,12 +334,12 @@ func lookupSRV(ctx context.Context, name string) ([]string, error) {
 	return out, err
 }
 
-func lookupHost(ctx context.Context, seed string) ([]string, error) {
+func (n *Node) lookupHost(ctx context.Context, seed string) ([]string, error) {
 	host, port, err := net.SplitHostPort(seed)
 	if err != nil {
 		return nil, err
 	}
-	all, err := net.DefaultResolver.LookupHost(ctx, host)
+	all, err := n.cfg.DNS.LookupHost(ctx, host)
 	var out []string
 	for _, a := range all {
 		out = append(out, net.JoinHostPort(a, port))
