@@ -2,7 +2,7 @@ package broker
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"maps"
@@ -269,15 +269,16 @@ func (b *Broker) Stop(ctx context.Context) error {
 	for _, c := range all {
 		c.leave(b.parting(ctx, c))
 	}
-	var late error
+	late := 0
 	for _, c := range all {
 		select {
 		case <-c.released:
-		case <-ctx.Done():
-			late = errors.New("some connections did not end in time")
-		}
-		if late != nil {
-			break
+		case <-ctx.Done(): // all that are left are looked at, without waiting
+			select {
+			case <-c.released:
+			default:
+				late++
+			}
 		}
 	}
 	b.mu.Lock()
@@ -285,7 +286,10 @@ func (b *Broker) Stop(ctx context.Context) error {
 	b.mu.Unlock()
 	b.cancel()
 	b.running.Wait()
-	return late
+	if late > 0 {
+		return fmt.Errorf("%d connections were cut off before everything that they had sent had its outcome; their clients send it again", late)
+	}
+	return nil
 }
 
 // goRun runs f on a goroutine of the broker. False: the broker has stopped.

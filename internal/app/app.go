@@ -231,10 +231,18 @@ func within(f func() error) func(ctx context.Context) error {
 		case err := <-done:
 			return err
 		case <-ctx.Done():
+		}
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(lateGrace):
 			return context.Cause(ctx)
 		}
 	}
 }
+
+// lateGrace is what a step of the end gets when the time for all of them is over already.
+const lateGrace = time.Second
 
 // entryBytes is the largest entry of the log: usual, or enough for a message of the largest size. As JSON a message may
 // grow to twice its size and more; one that still does not fit is refused as too_large.

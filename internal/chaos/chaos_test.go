@@ -214,6 +214,30 @@ func TestChaosRollingRestart(t *testing.T) {
 	t.Logf("without an acknowledgement: %v", p)
 }
 
+// The last node of three is stopped while its clients' messages wait for a majority: it ends in time, and nothing of them was
+// acknowledged.
+func TestChaosStopWithoutAMajority(t *testing.T) {
+	w := founded(t)
+	last := w.hosts[0]
+	c := mqtttest.Dial(t, last.at(), mqtttest.Options{User: "u", ClientID: "c", Keep: true})
+	c.Say("r", "before")
+	for _, h := range w.others(last) {
+		h.kill()
+	}
+	id, err := c.Send(mqtttest.Message("chat/rooms/r/send", "waits", 1))
+	w.must(err)
+	began := time.Now()
+	last.signal(syscall.SIGTERM)
+	code := last.ended()
+	if d := time.Since(began); d > 10*time.Second {
+		t.Errorf("it took %v to end", d)
+	}
+	if c.Answered(id) {
+		t.Error("a message without a majority was acknowledged")
+	}
+	t.Logf("exit code %d after %v:\n%s", code, time.Since(began).Round(time.Millisecond), last.out)
+}
+
 // The power of all nodes goes at once: of what ext4 has not been told to sync nothing is left.
 func TestChaosPowerCut(t *testing.T) {
 	w := founded(t)

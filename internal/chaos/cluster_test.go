@@ -157,6 +157,35 @@ func TestClusterReplaceANode(t *testing.T) {
 	c.SameDigest(roomKey("replace"), uint64(len(entries)))
 }
 
+// Replicas come and go under load, with readers on them; they serve all, and never lead.
+func TestClusterReplicasComeAndGo(t *testing.T) {
+	c := testcluster.StartCluster(t, 3, 0, testcluster.Options{})
+	l := mqtttest.StartLoad(t, mqtttest.LoadOptions{Room: "replicas", Nodes: c.At, Senders: 4, Readers: 4, Every: time.Millisecond})
+	for range 2 {
+		l.Await(t, 100)
+		r := c.Add(true)
+		reader := mqtttest.Dial(t, r.At(), mqtttest.Options{User: "near", ClientID: r.Name()})
+		reader.Subscribe("$last/5/chat/rooms/replicas/msg/#")
+		l.Await(t, 100)
+		for range 50 {
+			reader.Next()
+		}
+		if role := r.Cluster().Role; role != "replica" {
+			t.Errorf("it is a %s", role)
+		}
+		c.Forget(r)
+		r.Stop()
+		if err := c.Leader().Node().Remove(t.Context(), r.Name()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries := l.Finish(t)
+	if n := l.Twice(entries); n > 0 {
+		t.Errorf("%d messages without cid are there twice, and no node has died", n)
+	}
+	c.SameDigest(roomKey("replicas"), uint64(len(entries)))
+}
+
 // A session that was away for 2,000 messages, over a restart of all nodes, and for 500 more, goes on at a node that is cut
 // off half-way and at a third: it gets all of them in order.
 func TestClusterLongWayHome(t *testing.T) {
