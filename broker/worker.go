@@ -22,7 +22,8 @@ type worker struct {
 	moved   []storage.RoomKey
 	dirty   []*client
 	wake    chan struct{}
-	stopped bool // set by the worker, which alone may read it without mu
+	stopped bool // the worker's goroutine is about to end
+	alone   bool // somebody runs tasks, once it is stopped
 
 	rooms   map[storage.RoomKey]*room
 	clients []*client                        // in no order; a client knows its place
@@ -50,18 +51,36 @@ func newWorker(b *Broker) *worker {
 	}
 }
 
-// post runs f in the worker's goroutine, after what was posted before. It never blocks. After the worker stopped f runs
-// at once, in the caller's goroutine: everything it would wait for is gone.
+// post runs f in the worker's goroutine, after what was posted before. It never blocks. After the worker has stopped the
+// callers run what they post, one at a time: who comes while another one does leaves it to that one.
 func (w *worker) post(f func()) {
 	w.mu.Lock()
-	if w.stopped {
-		w.mu.Unlock()
-		f()
-		return
-	}
 	w.tasks = append(w.tasks, f)
+	mine := w.stopped && !w.alone
+	w.alone = w.alone || mine
 	w.mu.Unlock()
-	w.poke()
+	if mine {
+		w.finishTasks()
+	} else {
+		w.poke()
+	}
+}
+
+// finishTasks runs what was posted until nothing is left. The caller has set w.alone.
+func (w *worker) finishTasks() {
+	for {
+		w.mu.Lock()
+		tasks := w.tasks
+		w.tasks = nil
+		w.alone = len(tasks) > 0
+		w.mu.Unlock()
+		if len(tasks) == 0 {
+			return
+		}
+		for _, f := range tasks {
+			f()
+		}
+	}
 }
 
 // call is post that waits until f has run.
@@ -111,9 +130,10 @@ func (w *worker) run() {
 			w.round()
 		case <-w.b.ctx.Done():
 			w.mu.Lock()
-			w.stopped = true
+			w.stopped, w.alone = true, true
 			w.mu.Unlock()
 			w.round()
+			w.finishTasks()
 			return
 		}
 	}

@@ -79,7 +79,7 @@ func (c *Cluster) start(at string, replica bool) *Node {
 	o := c.o
 	o.name = names[c.made]
 	c.made++
-	o.dial = c.net.dialer(o.name)
+	o.net = c.net
 	o.Set = append([]string{"cluster.bind=" + at}, o.Set...)
 	if replica {
 		o.Set = append(o.Set, "node.role=replica")
@@ -122,6 +122,7 @@ func (c *Cluster) PowerCut(rng *rand.Rand, dark func(), victims ...*Node) {
 		ended.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 			defer cancel()
+			n.plug.pull()
 			_ = old.Stop(ctx) // of whatever it does by then nobody sees anything
 		})
 		n.mem = disks[i]

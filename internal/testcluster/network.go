@@ -36,32 +36,63 @@ func linkOf(a, b string) [2]string {
 type netConn struct {
 	net.Conn
 	n    *network
+	from *plug
 	link [2]string
 	once sync.Once
 	gone chan struct{} // closed by Close
+	hole bool          // guarded by n.mu: its link was cut, and something may be missing
 }
 
-// dialer returns what a node makes connections with.
-func (n *network) dialer(from string) func(ctx context.Context, network, address string) (net.Conn, error) {
-	return func(ctx context.Context, kind, address string) (net.Conn, error) {
+// plug is one start of a node, as the network sees it.
+type plug struct {
+	n    *network
+	node string
+	out  bool // guarded by n.mu: nothing goes out any more, whatever still runs of it
+}
+
+// plugIn connects a start of a node.
+func (n *network) plugIn(node string) *plug { return &plug{n: n, node: node} }
+
+// pull ends everything that this start of the node says.
+func (p *plug) pull() {
+	p.n.mu.Lock()
+	defer p.n.mu.Unlock()
+	p.out = true
+	for c := range p.n.conns {
+		if c.from == p {
+			c.hole = true
+			_ = c.Conn.Close()
+		}
+	}
+}
+
+// dial makes a connection to another node.
+func (p *plug) dial(ctx context.Context, kind, address string) (net.Conn, error) {
+	n := p.n
+	for {
 		n.mu.Lock()
-		link := linkOf(from, n.at[address])
-		c := n.cuts[link]
+		link := linkOf(p.node, n.at[address])
+		c, out := n.cuts[link], p.out
 		n.mu.Unlock()
+		if out {
+			return nil, net.ErrClosed
+		}
 		if c != nil { // nobody answers
 			select {
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			case <-c.healed:
+				continue
 			}
 		}
 		conn, err := new(net.Dialer).DialContext(ctx, kind, address)
 		if err != nil {
 			return nil, err
 		}
-		nc := &netConn{Conn: conn, n: n, link: link, gone: make(chan struct{})}
+		nc := &netConn{Conn: conn, n: n, from: p, link: link, gone: make(chan struct{})}
 		n.mu.Lock()
 		n.conns[nc] = struct{}{}
+		nc.hole = n.cuts[link] != nil || p.out
 		n.mu.Unlock()
 		return nc, nil
 	}
@@ -80,6 +111,9 @@ func (n *network) cut(a, b string) {
 	if n.cuts[linkOf(a, b)] == nil {
 		n.cuts[linkOf(a, b)] = &cut{healed: make(chan struct{})}
 	}
+	for c := range n.conns {
+		c.hole = c.hole || c.link == linkOf(a, b)
+	}
 }
 
 func (n *network) heal() {
@@ -96,20 +130,23 @@ func (n *network) heal() {
 	clear(n.cuts)
 }
 
-func (c *netConn) isCut() *cut {
+// isCut returns the cut of the link, and whether the connection may be used no more.
+func (c *netConn) isCut() (cut *cut, hole bool) {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
-	return c.n.cuts[c.link]
+	return c.n.cuts[c.link], c.hole
 }
 
 // Read gives nothing of what arrives while the link is cut, and does not tell that the other side has closed.
 func (c *netConn) Read(b []byte) (int, error) {
 	for {
 		k, err := c.Conn.Read(b)
-		cut := c.isCut()
+		cut, hole := c.isCut()
 		switch {
-		case cut == nil:
+		case !hole:
 			return k, err
+		case cut == nil:
+			return 0, net.ErrClosed
 		case err == nil:
 			continue
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -130,16 +167,19 @@ func (c *netConn) Read(b []byte) (int, error) {
 
 // Write loses what is written while the link is cut.
 func (c *netConn) Write(b []byte) (int, error) {
-	if c.isCut() != nil {
-		return len(b), nil
+	switch cut, hole := c.isCut(); {
+	case !hole:
+		return c.Conn.Write(b)
+	case cut == nil:
+		return 0, net.ErrClosed
 	}
-	return c.Conn.Write(b)
+	return len(b), nil
 }
 
 // Close ends the connection; the other side of a cut link is not told before it is healed.
 func (c *netConn) Close() error {
 	c.once.Do(func() { close(c.gone) })
-	if c.isCut() != nil {
+	if cut, _ := c.isCut(); cut != nil {
 		return c.SetReadDeadline(time.Unix(1, 0)) // whoever reads here goes on
 	}
 	c.n.mu.Lock()

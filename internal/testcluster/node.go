@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -36,16 +35,17 @@ type Options struct {
 	Usage    func(dir string) (free, total uint64, err error) // of the disk; nil = as it is
 
 	name string
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	net  *network
 }
 
 // Node is one node. Restart and PowerCut replace what runs; addresses change with them.
 type Node struct {
 	*app.App
-	t   testing.TB
-	o   Options
-	mem *vfs.MemFS
-	at  atomic.Pointer[mqtttest.Addresses]
+	t    testing.TB
+	o    Options
+	mem  *vfs.MemFS
+	plug *plug // of this start; nil without a network
+	at   atomic.Pointer[mqtttest.Addresses]
 }
 
 const startTime = 30 * time.Second
@@ -93,12 +93,16 @@ func (n *Node) start() {
 			w = os.Stderr
 		}
 	}
-	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test", Dial: n.o.dial, Usage: n.o.Usage, ShortLog: n.o.ShortLog}
+	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test", Usage: n.o.Usage, ShortLog: n.o.ShortLog}
 	if n.mem != nil {
 		o.FS, o.Disk = n.mem, clustertest.Disk(n.mem)
 	}
 	if clock := n.o.Clock; clock != nil {
 		o.Clock = func() time.Time { return clock(n.o.name) }
+	}
+	if n.o.net != nil {
+		n.plug = n.o.net.plugIn(n.o.name)
+		o.Dial = n.plug.dial
 	}
 	if n.App, err = app.New(c, o); err != nil {
 		n.t.Fatalf("start: %v", err)
