@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -60,6 +61,7 @@ type API struct {
 	mux     *http.ServeMux
 	budgets *budgets
 	doc     *huma.OpenAPI
+	backing atomic.Bool // a backup is being made
 	openAPI []byte
 	page    []byte // the same for people
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net/http"
@@ -94,7 +95,7 @@ func (a *API) registerCluster(h huma.API) {
 	backup := huma.Operation{
 		OperationID: "cluster.backup", Method: http.MethodGet, Path: "/cluster/backup", Tags: tags,
 		Summary:  "A backup of everything that was acknowledged before, for `madang restore`",
-		Security: byToken, Errors: errorsOf(http.StatusForbidden),
+		Security: byToken, Errors: errorsOf(http.StatusForbidden, http.StatusConflict),
 		Responses: map[string]*huma.Response{"200": {
 			Description: "one file with checksums",
 			Content:     map[string]*huma.MediaType{backupType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
@@ -106,6 +107,9 @@ func (a *API) registerCluster(h huma.API) {
 		}
 		if err := a.await(ctx, "strong"); err != nil {
 			return nil, fail(err)
+		}
+		if !a.backing.CompareAndSwap(false, true) {
+			return nil, fail(problem.New(problem.Conflict, "A backup is being made already; each keeps files that would go otherwise."))
 		}
 		return &huma.StreamResponse{Body: a.backup}, nil
 	})
@@ -139,14 +143,17 @@ func (a *API) registerCluster(h huma.API) {
 
 const (
 	backupType = "application/octet-stream"
-	backupStep = 30 * time.Second // for the client to take the next part
+	backupPart = 1 << 20
+	backupStep = 30 * time.Second // for the client to take the next part: the files wait for it
 )
 
 // backup streams a backup. One that cannot be finished is cut off, so that nobody takes it for a whole one.
 func (a *API) backup(ctx huma.Context) {
+	defer a.backing.Store(false)
 	_, w := humago.Unwrap(ctx)
 	w.Header().Set("Content-Type", backupType)
-	if err := a.cfg.Members.Backup(&patient{w: w, control: http.NewResponseController(w)}); err != nil {
+	out := bufio.NewWriterSize(&patient{w: w, control: http.NewResponseController(w)}, backupPart)
+	if err := a.cfg.Members.Backup(out); err != nil || out.Flush() != nil {
 		a.log.Error("a backup was not finished", "err", err)
 		panic(http.ErrAbortHandler)
 	}

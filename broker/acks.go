@@ -97,9 +97,7 @@ func (q *acks) leave(a *ack) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	a.waits = true
-	if q.closed {
-		q.room.Broadcast()
-	}
+	q.room.Broadcast()
 }
 
 // next takes the front answer if it is ready. A QoS 2 publish stays in the table until its PUBREL.
@@ -152,13 +150,14 @@ func (q *acks) wake() {
 	q.room.Broadcast()
 }
 
-// settled waits until every answer has been handed to the socket, ctx ends or the connection does.
+// settled waits until every answer has been handed to the socket, but for those that are left to wait and what is behind
+// them, ctx ends or the connection does.
 func (q *acks) settled(ctx context.Context) {
 	stop := context.AfterFunc(ctx, q.wake)
 	defer stop()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.closed && len(q.queue) > 0 && ctx.Err() == nil {
+	for !q.closed && len(q.queue) > 0 && !q.queue[0].waits && ctx.Err() == nil {
 		q.room.Wait()
 	}
 }

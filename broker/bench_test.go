@@ -107,7 +107,7 @@ func newRig(tb testing.TB) *rig {
 	tb.Cleanup(func() {
 		cancel()
 		_ = l.Close()
-		_ = b.Stop(context.Background())
+		b.Stop(context.Background())
 		serving.Wait()
 		_ = store.Close()
 	})

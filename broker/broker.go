@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"maps"
@@ -256,9 +255,9 @@ func (b *Broker) Recheck() {
 }
 
 // Stop ends all connections: nothing more is read, what was read is answered as long as ctx lasts, v5 clients get
-// DISCONNECT 0x8B, places are proposed to the log. It returns when nothing of the broker runs, or with ctx's error.
+// DISCONNECT 0x8B, places are proposed to the log. It returns when nothing of the broker runs.
 // Listeners must have been closed before.
-func (b *Broker) Stop(ctx context.Context) error {
+func (b *Broker) Stop(ctx context.Context) {
 	b.mu.Lock()
 	b.stopping = true
 	all := make([]*client, 0, len(b.clients))
@@ -287,9 +286,9 @@ func (b *Broker) Stop(ctx context.Context) error {
 	b.cancel()
 	b.running.Wait()
 	if late > 0 {
-		return fmt.Errorf("%d connections were cut off before everything that they had sent had its outcome; their clients send it again", late)
+		b.log.Warn("connections were cut off before everything that they had sent had its outcome; their clients send it again",
+			"connections", late)
 	}
-	return nil
 }
 
 // goRun runs f on a goroutine of the broker. False: the broker has stopped.

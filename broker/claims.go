@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"hash/fnv"
+	"time"
 
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/storage"
@@ -18,11 +20,17 @@ import (
 // A question is any number of claims, each the namespace, user and client id behind their lengths, and the number, as
 // uvarints; the answer is the highest number by which one of them is refused, 0 for none.
 
-const claimsPage = 32 << 10 // bytes of claims that are told at once
+const (
+	claimsPage  = 32 << 10               // bytes of claims that are told at once
+	claimsAgain = 200 * time.Millisecond // before a page that was not answered is told again
+)
 
-// nextClaim returns a number above all that are known. b.mu is held.
+// nextClaim returns a number above all that are known. Its last byte tells nodes apart that have not heard of each other.
+// b.mu is held.
 func (b *Broker) nextClaim() uint64 {
-	b.claims = max(b.claims+1, uint64(clock.UnixMilli())<<8)
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(b.cfg.Node)) // never fails (hash.Hash)
+	b.claims = max(b.claims>>8+1, uint64(clock.UnixMilli()))<<8 | uint64(byte(h.Sum32()))
 	return b.claims
 }
 
@@ -139,10 +147,15 @@ func (b *Broker) tellClaims(ctx context.Context, node string) {
 	if page != nil {
 		pages = append(pages, page)
 	}
-	for _, p := range pages {
-		if ctx.Err() != nil {
-			return
+	for _, p := range pages { // one after the other, so that no queue overflows
+		for len(b.cfg.Peers.Ask(ctx, node, p)) == 0 {
+			t := time.NewTimer(claimsAgain)
+			select {
+			case <-t.C:
+			case <-ctx.Done(): // also when the nodes meet anew
+				t.Stop()
+				return
+			}
 		}
-		b.cfg.Peers.Ask(ctx, node, p) // one after the other, so that no queue overflows; the next meeting makes good what is lost
 	}
 }

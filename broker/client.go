@@ -48,14 +48,15 @@ type client struct {
 	running   sync.WaitGroup
 	releasing bool // the log is told of the end; set before finished is closed
 
-	id       atomic.Pointer[auth.Identity] // renewed by auth.renew
-	lastRead atomic.Int64                  // coarse ms
-	held     atomic.Bool                   // the reader waits: silence is ours
-	taken    atomic.Bool                   // a newer connection owns the session
-	reason   atomic.Uint32                 // first reason code given for closing, plus 1
-	normal   atomic.Bool                   // the client said DISCONNECT: no will
-	leaving  atomic.Pointer[parting]       // the node sends the client away: what was read is answered first
-	expiry   atomic.Int64                  // session expiry (s) of a v5 DISCONNECT, -1 = as it was
+	id         atomic.Pointer[auth.Identity] // renewed by auth.renew
+	lastRead   atomic.Int64                  // coarse ms
+	held       atomic.Bool                   // the reader waits: silence is ours
+	taken      atomic.Bool                   // a newer connection owns the session
+	reason     atomic.Uint32                 // first reason code given for closing, plus 1
+	unanswered atomic.Bool                   // a message is left without an answer, and so are all after it (unsaid)
+	normal     atomic.Bool                   // the client said DISCONNECT: no will
+	leaving    atomic.Pointer[parting]       // the node sends the client away: what was read is answered first
+	expiry     atomic.Int64                  // session expiry (s) of a v5 DISCONNECT, -1 = as it was
 
 	acks    acks
 	replies *calls.Replies

@@ -371,17 +371,29 @@ func (w *worker) skip(cur *cursor, head uint64) {
 		return
 	}
 	if c.backlog > 0 && head >= cur.next && head-cur.next >= c.backlog {
-		w.jump(cur, head-c.backlog+1)
+		if to := w.back(cur.room, c.backlog); to > cur.next {
+			w.jump(cur, to)
+		}
 		return
 	}
 	if cur.qos > 0 {
 		return
 	}
 	late := l.QoS0LagTime > 0 && w.b.now()-cur.since > l.QoS0LagTime.Milliseconds()
-	if l.QoS0Lag > 0 && head >= cur.next && head-cur.next >= l.QoS0Lag || late && head > cur.next {
+	far := l.QoS0Lag > 0 && head >= cur.next && head-cur.next >= l.QoS0Lag && w.back(cur.room, l.QoS0Lag) > cur.next
+	if far || late && head > cur.next {
 		w.jump(cur, head+1)
 		cur.since = w.b.now()
 	}
+}
+
+// back returns the lowest of the room's newest n numbers: what a hole leaves out is no lag.
+func (w *worker) back(r *room, n uint64) uint64 {
+	st, err := w.b.cfg.Store.Room(r.key)
+	if err != nil || st == nil {
+		return 0
+	}
+	return st.Head.Back(n)
 }
 
 // jump moves a cursor forward and says so.

@@ -285,6 +285,10 @@ func (c *client) decide(a *ack, pk *packets.Packet) {
 		c.settle(a, storage.Result{}, bad)
 	case action.Append != nil:
 		a.room, a.cid, a.hash = action.Append.Room.Room, action.Append.CID, action.Append.Hash
+		if c.unanswered.Load() { // what comes after it must not come before it in the log
+			c.unsaid(a, calls.Refused(calls.ErrStorageFull))
+			return
+		}
 		c.b.cfg.Log.Propose(action.Append, func(r storage.Result, err error) { c.answered(a, r, err) })
 	case action.Live != nil:
 		c.b.publishLive(c, action.Live, true)
@@ -324,6 +328,7 @@ func (c *client) unsaid(a *ack, bad *problem.Problem) {
 		return
 	}
 	c.notify(problem.Event{Op: problem.OpPublish, Topic: a.topic, CID: a.cid, MID: a.pid, Problem: bad})
+	c.unanswered.Store(true)
 	c.acks.leave(a)
 }
 

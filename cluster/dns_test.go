@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -123,31 +122,4 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// A node that stopped after it was taken in, before anything of the log had come, goes on with its next start.
-func TestANodeThatStopsAsItJoins(t *testing.T) {
-	configs := several(t, 4)
-	for i := range configs {
-		configs[i].Expect, configs[i].Seeds = 3, configs[i].Seeds[:3]
-	}
-	nodes := founded(t, configs[:3])
-	d := open(t, configs[3])
-	eventually(t, "it is taken in", func() bool { return nodes[0].IsMember("d") })
-	wait(t, d.Ready(), "d is ready")
-	d.close(t)
-	for _, name := range []string{"wal", "snapshots"} { // as if nothing had come
-		if err := os.RemoveAll(filepath.Join(configs[3].Dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.RemoveAll(filepath.Join(filepath.Dir(configs[3].Dir), "d-store")); err != nil {
-		t.Fatal(err)
-	}
-	again := configs[3]
-	withPort(t, &again)
-	nodes[0].put(t, "hello")
-	d = open(t, again)
-	wait(t, d.Ready(), "d is ready again")
-	eventually(t, "it has all", func() bool { return len(d.sm.Commands()) == len(nodes[0].sm.Commands()) })
 }

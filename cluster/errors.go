@@ -33,13 +33,16 @@ var (
 	ErrOtherNode = errors.New("this directory belongs to another node")
 
 	// ErrBehindMark means that the store lost what its snapshot mark says is durable.
-	ErrBehindMark = errors.New("this node's store is behind its own snapshot mark: wipe and rejoin")
+	ErrBehindMark = errors.New("this node's store is behind its own snapshot mark: remove the node (madang cluster remove), wipe its data and let it join anew")
 
 	// ErrLogLost means that the store has applied entries which are neither in the log nor covered by a snapshot.
-	ErrLogLost = errors.New("this node's log ends before what its store has applied: wipe and rejoin")
+	ErrLogLost = errors.New("this node's log ends before what its store has applied: remove the node (madang cluster remove), wipe its data and let it join anew")
+
+	// ErrRemoved means that the cluster goes on without this node.
+	ErrRemoved = errors.New("this node was removed from the cluster: empty its data directory to let it join anew")
 
 	// ErrDamaged means that a file of the node cannot be what was written there.
-	ErrDamaged = errors.New("file is damaged: wipe and rejoin")
+	ErrDamaged = errors.New("file is damaged: remove the node (madang cluster remove), wipe its data and let it join anew")
 )
 
 // wrapped is an error with its own text that is also another one.

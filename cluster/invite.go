@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 )
 
-// permitTime is how long a node that was named may take to come.
-const permitTime = time.Hour
+const (
+	permitTime = time.Hour // for a node that was named to come
+	permitMost = 100
+)
 
 // Add lets a node come in that is not a member yet. Where its name must be known (Config.Invited), it is for an hour, at
 // the node that leads now. With an address the leader also goes and tells the node, which waits there with an empty disk,
@@ -22,9 +25,17 @@ func (n *Node) permit(ctx context.Context, q question, member bool) error {
 	if member {
 		return fmt.Errorf("%w: %q", ErrMember, q.ID)
 	}
+	now := n.cfg.Monotonic()
 	n.admitMu.Lock()
-	n.permits[q.ID] = n.cfg.Monotonic() + permitTime
+	maps.DeleteFunc(n.permits, func(_ string, until time.Duration) bool { return now >= until })
+	full := len(n.permits) >= permitMost
+	if !full {
+		n.permits[q.ID] = now + permitTime
+	}
 	n.admitMu.Unlock()
+	if full {
+		return fmt.Errorf("%d nodes have been named and have not come yet", permitMost)
+	}
 	if q.Address == "" {
 		return nil
 	}
@@ -37,8 +48,11 @@ func (n *Node) permit(ctx context.Context, q question, member bool) error {
 
 // accept notes who invited this node; its next try to join asks there.
 func (n *Node) accept(q question) error {
-	if !n.fresh.Load() {
+	switch {
+	case !n.fresh.Load():
 		return errors.New("the node has data: it belongs to a cluster already")
+	case n.cfg.Invited: // who asks may be anybody whom the authority has signed
+		return errors.New("with certificates of your own a node is told whom to join by its configuration: set cluster.join")
 	}
 	n.inviteMu.Lock()
 	defer n.inviteMu.Unlock()

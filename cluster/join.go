@@ -46,7 +46,15 @@ func (n *Node) join(ctx context.Context) error {
 	pause, told := joinFirst, time.Duration(0)
 	for {
 		if !n.fresh.Load() {
-			return n.tellAddress(ctx)
+			if err := n.tellAddress(ctx); err != nil {
+				return err
+			}
+			select {
+			case <-n.ready:
+				return n.retireWord()
+			case <-ctx.Done():
+				return nil
+			}
 		}
 		why, err := n.tryJoin(ctx)
 		if err != nil {
@@ -90,7 +98,7 @@ func (n *Node) tryJoin(ctx context.Context) (why string, err error) {
 			return "", err
 		}
 		// With the word of an earlier start the disk is the one that was taken in, though nothing of the log has come yet.
-		taken := w != nil && w.Taken
+		taken := w != nil && w.Taken && !w.Kept
 		r, err := n.ask(ctx, address, leader, question{
 			Ask: askAdd, ID: n.cfg.NodeID, Address: n.cfg.Address, Replica: n.cfg.Replica, Fresh: !taken, Boot: n.boot,
 		})
@@ -170,6 +178,8 @@ type word struct {
 	Founder string   `json:"founder,omitempty"`
 	Voters  []string `json:"voters,omitempty"`
 	Taken   bool     `json:"taken,omitempty"` // a leader has taken the node in
+	// Kept: the node has had data since. Without it the word is worth nothing: the disk is another one, or was emptied.
+	Kept bool `json:"kept,omitempty"`
 }
 
 // promise gives this node's word to take part in the cluster that a node founds, once and for all.
@@ -196,12 +206,8 @@ func (n *Node) giveWord(w word) error {
 		return err
 	}
 	switch {
-	case old == nil:
-		data, err := json.Marshal(w)
-		if err != nil {
-			return err
-		}
-		if err := writeFile(n.cfg.Disk, n.wordFile(), data); err != nil {
+	case old == nil || old.Kept:
+		if err := n.writeWord(w); err != nil {
 			return err
 		}
 	case old.Taken != w.Taken || old.Founder != w.Founder || !slices.Equal(old.Voters, w.Voters):
@@ -215,10 +221,30 @@ func (n *Node) giveWord(w word) error {
 // recallWord lets others in where the node has data or gave its word before.
 func (n *Node) recallWord() error {
 	w, err := n.readWord()
-	if w != nil || !n.fresh.Load() {
+	if w != nil && !w.Kept || !n.fresh.Load() {
 		n.letIn()
 	}
 	return err
+}
+
+// retireWord notes that the word has been kept.
+func (n *Node) retireWord() error {
+	n.admitMu.Lock()
+	defer n.admitMu.Unlock()
+	w, err := n.readWord()
+	if err != nil || w == nil || w.Kept {
+		return err
+	}
+	w.Kept = true
+	return n.writeWord(*w)
+}
+
+func (n *Node) writeWord(w word) error {
+	data, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	return writeFile(n.cfg.Disk, n.wordFile(), data)
 }
 
 func (n *Node) wordFile() string { return filepath.Join(n.cfg.Dir, promiseFile) }

@@ -230,6 +230,9 @@ func (n *Node) do(ctx context.Context, from string, q question) error {
 	case askInvite:
 		return n.accept(q)
 	case askPromote, askRemove, askTransfer, askPermit:
+		if !n.IsMember(from) { // a certificate alone, which others may have too, changes nothing
+			return fmt.Errorf("%w: %q", ErrNotMember, from)
+		}
 		if !n.IsLeader() {
 			return ErrNoLeader
 		}

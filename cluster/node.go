@@ -119,6 +119,7 @@ func (n *Node) run(r *raft.Raft) {
 		n.wg.Go(n.keepPeers)
 		n.wg.Go(n.forward)
 		n.wg.Go(n.tend)
+		n.wg.Go(n.noticeRemoval)
 		n.wg.Go(func() {
 			if err := n.join(n.ctx); err != nil {
 				_ = n.fail.report(fmt.Errorf("join a cluster: %w", err))

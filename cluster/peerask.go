@@ -18,7 +18,7 @@ type asking struct {
 
 // Ask puts a question to the nodes that can be reached, or to one of them, and returns what they answered when all have,
 // after a second, or when ctx ends. It is for what need not be certain: a node that cannot be reached, or has too much
-// waiting for it, is not asked.
+// waiting for it, is not asked. One that is named is waited for whatever it did before.
 func (p *Peers) Ask(ctx context.Context, node string, question []byte) [][]byte {
 	p.mu.Lock()
 	p.asked++
@@ -29,7 +29,7 @@ func (p *Peers) Ask(ctx context.Context, node string, question []byte) [][]byte 
 		if node != "" && id != node || !n.say(frame) {
 			continue
 		}
-		if !n.late && n.from != nil {
+		if node != "" || !n.late && n.from != nil {
 			a.waits[id] = struct{}{}
 		}
 	}

@@ -3,10 +3,14 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
 )
+
+// refoundJump is how many numbers of the log a new cluster leaves out.
+const refoundJump = 1_000_000
 
 // Refounded says what Refound found.
 type Refounded struct {
@@ -18,8 +22,10 @@ type Refounded struct {
 // only voter. Everything in its log is applied to sm, committed or not: the others, who would know, are given up. sm is
 // durable and the log is empty on return. It may be called again after an interruption.
 //
-// Nodes of the old cluster must not run again with their data: they would go on as the old one.
-func Refound(cfg Config, sm StateMachine) (out Refounded, err error) {
+// restored says that sm comes from a backup and that the node has never run: there is no log to hold it against.
+//
+// Nodes of the old cluster should not run again with their data; a majority of them would be the old cluster.
+func Refound(cfg Config, sm StateMachine, restored bool) (out Refounded, err error) {
 	cfg.Port, cfg.Seeds, cfg.Expect, cfg.Replica = nil, nil, 0, false
 	address := cfg.Address
 	if err := cfg.check(); err != nil {
@@ -31,6 +37,15 @@ func Refound(cfg Config, sm StateMachine) (out Refounded, err error) {
 	if err := makeDir(cfg.Disk, cfg.Dir); err != nil {
 		return fail(err)
 	}
+	switch _, owner, err := readBoot(cfg.Disk, filepath.Join(cfg.Dir, bootFile)); {
+	case errors.Is(err, os.ErrNotExist) && restored:
+	case err != nil:
+		return fail(err)
+	case restored:
+		return fail(fmt.Errorf("node %q has run there", owner))
+	case owner != cfg.NodeID:
+		return fail(fmt.Errorf("%w: it is node %q, not %q (node.name)", ErrOtherNode, owner, cfg.NodeID))
+	}
 	failure := newFailure()
 	logs, err := openLog(&cfg, filepath.Join(cfg.Dir, "wal"), failure)
 	if err != nil {
@@ -41,15 +56,14 @@ func Refound(cfg Config, sm StateMachine) (out Refounded, err error) {
 	if err != nil {
 		return fail(err)
 	}
-	restored := false // a store that came from a backup has no log to compare with
-	last, err := logs.LastIndex()
-	if _, found := snaps.newest(); err == nil && !found && last == 0 {
-		restored = true
-	} else if err == nil {
+	if !restored {
 		err = checkBoot(sm, snaps, logs)
-	}
-	if err != nil {
-		return fail(err)
+		if fresh, errFresh := isFresh(logs, snaps); err == nil && (fresh || errFresh != nil) {
+			err = errors.Join(fmt.Errorf("%w: there is neither a log nor a snapshot", ErrLogLost), errFresh)
+		}
+		if err != nil {
+			return fail(err)
+		}
 	}
 	f := &fsm{
 		sm: sm, fail: failure, snaps: snaps, clock: cfg.Clock, resolve: func(uint64, int, [][]byte) {}, again: func() {},
@@ -65,6 +79,13 @@ func Refound(cfg Config, sm StateMachine) (out Refounded, err error) {
 	applied, _ := sm.Applied()
 	if restored {
 		out.Index = max(applied, 1)
+	}
+	// Whatever a node of the old cluster still has is older than this and lies below it, so that one that runs again after all
+	// is given the new cluster's store, and never leads.
+	out.Index += refoundJump
+	term = max(term+1, uint64(cfg.Clock().Unix()))
+	if err := logs.SetUint64(keyCurrentTerm, term); err != nil {
+		return fail(err)
 	}
 	if address == "" {
 		address = cfg.NodeID

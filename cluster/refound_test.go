@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -39,8 +40,18 @@ func TestRefound(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(filepath.Dir(cfg.Dir), cfg.NodeID+"-store")); err != nil { // so that all is in the log only
 		t.Fatal(err)
 	}
+	other := cfg
+	other.NodeID = "host-7"
+	if _, err := cluster.Refound(other, machineOf(t, cfg), false); !errors.Is(err, cluster.ErrOtherNode) {
+		t.Fatalf("under another name: %v", err)
+	}
+	empty := cfg
+	empty.Dir = filepath.Join(t.TempDir(), "raft")
+	if _, err := cluster.Refound(empty, machineOf(t, cfg), false); err == nil {
+		t.Fatal("a store without its log became a cluster")
+	}
 	for again := range 2 {
-		out, err := cluster.Refound(cfg, machineOf(t, cfg))
+		out, err := cluster.Refound(cfg, machineOf(t, cfg), false)
 		if err != nil || out.Index < 20 || again == 0 && out.Replayed < 20 || again == 1 && out.Replayed != 0 {
 			t.Fatalf("%+v, %v", out, err)
 		}
@@ -56,6 +67,9 @@ func TestRefound(t *testing.T) {
 		t.Fatalf("members %+v", m)
 	}
 	b.put(t, "after")
+	if b.Term() < 1_700_000_000 {
+		t.Errorf("term %d is one that the old cluster may have reached", b.Term())
+	}
 	fresh := configs[0]
 	fresh.NodeID, fresh.Dir = "d", filepath.Join(t.TempDir(), "d")
 	withPort(t, &fresh)

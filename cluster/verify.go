@@ -26,6 +26,7 @@ type LogReport struct {
 	Term     uint64 // of the last entry, or of the snapshot
 	Commands int
 	Mark     uint64 // last entry that the newest snapshot covers
+	Alone    bool   // it makes this node the only one
 	Synced   uint64 // what the store had applied, durably, when that was made
 }
 
@@ -77,6 +78,10 @@ func (r *LogReport) verifyMarks(d Disk, dir string, fault func(error)) error {
 		}
 		if m.Index > r.Mark {
 			r.Mark, r.Synced, r.Term = m.Index, m.StoreApplied, m.Term
+			r.Alone = len(m.Servers) == 1
+			if m.Received {
+				r.Synced = 0 // the next start makes it the store
+			}
 		}
 	}
 	return nil

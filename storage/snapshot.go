@@ -27,6 +27,9 @@ func (s *Store) Checkpoint(dir string) error {
 // asideSuffix marks the store a Swap replaces, until it is done.
 const asideSuffix = ".replaced"
 
+// Aside is where the old store in dir is while a Swap replaces it.
+func Aside(dir string) string { return dir + asideSuffix }
+
 // Swap makes the store whose files are in dir this store; they must be durable. Readers wait meanwhile; watchers get
 // Changes with Reset: every cursor must be looked up again. After an error the store is closed; where the files of dir
 // were at fault, the old store is back in its place.

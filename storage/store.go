@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -353,7 +354,7 @@ func (s *Store) commit(b *pebble.Batch) error {
 	defer func() {
 		if r := recover(); r != nil {
 			err, ok := r.(error)
-			if !ok {
+			if _, bug := r.(runtime.Error); bug || !ok {
 				panic(r)
 			}
 			s.opts.Fatal(cannotWrite(err))

@@ -103,6 +103,9 @@ func (c *verifier) meta() error {
 
 // record checks one record.
 func (c *verifier) record(k, b []byte) error {
+	if len(k) == 0 || len(k) < 1+seqBytes && bytes.IndexByte([]byte{prefixEntry, prefixCIDBySeq, prefixOutbox}, k[0]) >= 0 {
+		return fmt.Errorf("%w: key", ErrEntry)
+	}
 	switch k[0] {
 	case prefixMeta:
 		return nil // read before
@@ -203,9 +206,6 @@ func (c *verifier) settings(k, b []byte) error {
 
 // entry checks an entry against its room's head and against the one before it.
 func (c *verifier) entry(k, b []byte) error {
-	if len(k) < seqBytes {
-		return fmt.Errorf("%w: key", ErrEntry)
-	}
 	n, err := names(k[:len(k)-seqBytes], 2)
 	if err != nil {
 		return err
@@ -288,8 +288,11 @@ func (c *verifier) checkHead(k, b []byte) error {
 func (c *verifier) beginRoom(room RoomKey) error {
 	c.room, c.head, c.last, c.n = room, Head{First: 1}, nil, 0
 	b, err := get(c.db, key(prefixHead, room.NS, room.Room))
-	if err != nil || b == nil {
-		return fmt.Errorf("%w: the room has no head (%w)", ErrEntry, err)
+	if err == nil && b == nil {
+		err = fmt.Errorf("%w: the room has no head", ErrEntry)
+	}
+	if err != nil {
+		return err
 	}
 	c.head, err = decodeHead(b)
 	return err
@@ -334,9 +337,6 @@ func (c *verifier) cid(k, b []byte) error {
 }
 
 func (c *verifier) cidBySeq(k, b []byte) error {
-	if len(k) < seqBytes {
-		return fmt.Errorf("%w: key", ErrEntry)
-	}
 	x, err := decodeBySeq(binary.BigEndian.Uint64(k[len(k)-seqBytes:]), b)
 	if err != nil {
 		return err

@@ -17,14 +17,21 @@ import (
 
 func newBackupCommand() *cobra.Command {
 	var c apiClient
+	var force bool
 	cmd := &cobra.Command{
 		Use: "backup FILE", Short: "Write everything that has been acknowledged to a file, from a node that runs",
 		Long: "Write everything that has been acknowledged to a file, from a node that runs: rooms, sessions, members.\n" +
 			"It is read back and checked before it gets its name. `madang restore` makes a new cluster of it.",
 		Args: exactly(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return backup(cmd, &c, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := os.Stat(args[0]); err == nil && !force {
+				return usagef("%s exists: choose another name, or replace it with --force", args[0])
+			}
+			return backup(cmd, &c, args[0])
+		},
 	}
 	c.register(cmd)
+	cmd.Flags().BoolVar(&force, "force", false, "replace the file if it exists")
 	return cmd
 }
 
@@ -98,7 +105,7 @@ func newRestoreCommand() *cobra.Command {
 				return err
 			}
 			defer file.Close()
-			info, err := app.Restore(c, file, newLogger(c, nil, cmd.ErrOrStderr()))
+			info, err := app.Restore(c, file, newLogger(c, nil, cmd.ErrOrStderr()), die)
 			if err != nil {
 				return err
 			}
@@ -109,6 +116,12 @@ func newRestoreCommand() *cobra.Command {
 	}
 	f.registerServe(cmd)
 	return cmd
+}
+
+// die ends the process when the store cannot be written and would try for ever.
+func die(err error) {
+	fmt.Fprintf(os.Stderr, "madang: %v\n", err)
+	os.Exit(exitFailure)
 }
 
 func newVerifyCommand() *cobra.Command {
@@ -161,11 +174,12 @@ func newRecoverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := app.Recover(c, newLogger(c, nil, cmd.ErrOrStderr()))
+			r, err := app.Recover(c, newLogger(c, nil, cmd.ErrOrStderr()), die)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "a new cluster begins at entry %d; %d entries came from the log\n", r.Index, r.Replayed)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "a new cluster begins at entry %d, with %d entries that only the log had; "+
+				"start the node, then the others with empty disks\n", r.Index, r.Replayed)
 			return err
 		},
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,6 +95,9 @@ func TestCrashBackupUnderLoad(t *testing.T) {
 		old.kill()
 	})
 	command(t, "", exitOK, "verify", file)
+	if _, why := command(t, "x\n", exitUsage, append([]string{"backup", file}, "--server=http://127.0.0.1:1")...); !strings.Contains(why, "--force") {
+		t.Errorf("over an existing file: %s", why)
+	}
 	if out, _ := command(t, "", exitOK, "verify", "--data-dir", base+"/old"); !strings.HasSuffix(out, "ok\n") {
 		t.Errorf("the killed node's data: %s", out)
 	}
@@ -187,11 +191,14 @@ func TestCrashQuorumLost(t *testing.T) {
 		t.Errorf("without --yes: %s", why)
 	}
 	said, _ := command(t, "", exitOK, append(again, "--yes")...)
+	if _, why := command(t, "", exitFailure, append(again, "--yes")...); !strings.Contains(why, "has been done") {
+		t.Errorf("a second time: %s", why)
+	}
 	began := time.Now()
 	for i := range c.args {
 		if i != best {
 			dir := c.args[i][slices.Index(c.args[i], "--data-dir")+1]
-			if err := os.RemoveAll(dir); err != nil {
+			if err := os.Rename(dir, dir+".old"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -207,6 +214,9 @@ func TestCrashQuorumLost(t *testing.T) {
 		return voters == 3
 	})
 	whole := time.Since(began)
+	if _, why := command(t, "", exitFailure, append([]string{"verify"}, c.args[best][1:]...)...); !strings.Contains(why, "in use") {
+		t.Errorf("verify of a node that runs: %s", why)
+	}
 	var digests [3]string
 	c.eventually("all nodes hold the same", func() bool {
 		for i, n := range c.nodes {
@@ -222,6 +232,21 @@ func TestCrashQuorumLost(t *testing.T) {
 	crew.Check(t, envelopes)
 	checkSession(t, c.nodes[(best+2)%3], restored)
 	mqtttest.Dial(t, c.nodes[(best+1)%3].at(), mqtttest.Options{User: "late", ClientID: "l"}).Say("r", "after")
+	// One that comes back with its old data, under a name that belongs to the new cluster, gets the new cluster's store.
+	back := (best + 1) % 3
+	c.nodes[back].stop()
+	dir := c.args[back][slices.Index(c.args[back], "--data-dir")+1]
+	if err := errors.Join(os.RemoveAll(dir), os.Rename(dir+".old", dir)); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[back] = startNode(t, c.args[back]...)
+	mqtttest.Dial(t, c.nodes[best].at(), mqtttest.Options{User: "later", ClientID: "l"}).Say("r", "the end")
+	c.eventually("all nodes hold the same again", func() bool {
+		for i, n := range c.nodes {
+			digests[i] = c.digest(n)
+		}
+		return digests[0] == digests[1] && digests[1] == digests[2]
+	})
 	t.Logf("%s%d acknowledged, %d entries; from the first start to three voters %v", said, crew.Acks(), len(before), whole.Round(time.Millisecond))
 	for i, n := range c.nodes {
 		n.stop()

@@ -159,6 +159,11 @@ func (a *App) openData(o *Options) error {
 	if err := so.FS.MkdirAll(dir, 0o750); err != nil {
 		return dataError(dir, err)
 	}
+	if o.FS == nil {
+		if err := checkRecovered(dir); err != nil {
+			return dataError(dir, err)
+		}
+	}
 	if err := a.openSpace(dir, so.FS, o); err != nil {
 		return err
 	}
@@ -390,7 +395,7 @@ func (a *App) becomeReady() {
 	if a.cfg.Dev {
 		first = append(first, &storage.RoomCreate{Room: Lobby, Kind: storage.Public})
 	}
-	log := a.commands()
+	log := broker.Commands{Node: a.node} // also on a disk that is nearly full: it is little, and not again
 	wait := []<-chan struct{}{a.node.Ready()}
 	for _, cmd := range first {
 		done := make(chan struct{})

@@ -88,15 +88,22 @@ func (a *App) Remove(ctx context.Context, node string) error {
 
 // Transfer hands leadership over, to the fittest voter where node is empty.
 func (a *App) Transfer(ctx context.Context, node string) error {
+	for _, n := range a.roster.All() {
+		if n.Name == node && (n.Draining || n.Full) {
+			return asItWas("Node %q is draining or has no room on its disk, and would not keep leadership.", node)
+		}
+	}
 	return changeProblem(a.node.Transfer(ctx, node))
 }
 
 // changeProblem tells an admin why the cluster is as it was.
 func changeProblem(err error) error {
-	code := problem.Conflict
+	var code problem.Code
 	switch {
 	case err == nil:
 		return nil
+	default:
+		return asItWas("%s.", err)
 	case errors.Is(err, cluster.ErrNotMember):
 		code = problem.NotFound
 	case errors.Is(err, cluster.ErrNoLeader):
@@ -107,6 +114,13 @@ func changeProblem(err error) error {
 	return problem.New(code, "%s.", err)
 }
 
+// asItWas is a change of the cluster that was refused.
+func asItWas(format string, args ...any) error {
+	p := problem.New(problem.Conflict, format, args...)
+	p.Title = "The cluster is as it was."
+	return p
+}
+
 // barrier waits until this node has everything that was acknowledged anywhere before: a command that changes nothing
 // takes its place behind it.
 func (a *App) barrier(ctx context.Context) error {
@@ -115,10 +129,13 @@ func (a *App) barrier(ctx context.Context) error {
 	}
 	done := make(chan error, 1)
 	a.commands().Propose(&storage.NodeUp{Node: a.nodeName(), Boot: a.node.Boot()}, func(_ storage.Result, err error) { done <- err })
+	if a.node.Leader() == "" {
+		return problem.New(problem.NoQuorum, "")
+	}
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return problem.New(problem.NoQuorum, "")
 	}
 }

@@ -85,6 +85,26 @@ func (a *App) register() {
 	a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "madang", Name: "disk_free_bytes", Help: "Free space on the disk of the data.",
 	}, func() float64 { free, _, _ := a.space.look(); return float64(free) }))
+	gauge := func(name, help string, f func() float64) {
+		a.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "madang", Name: name, Help: help}, f))
+	}
+	truth := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	gauge("raft_leader", "Whether this node leads.", func() float64 { return truth(a.node.IsLeader()) })
+	gauge("raft_has_leader", "Whether this node knows a leader: without one, writes wait.", func() float64 { return truth(a.node.Leader() != "") })
+	gauge("raft_term", "Raft's term.", func() float64 { return float64(a.node.Term()) })
+	gauge("raft_applied_index", "Last entry of the log that the store has.", func() float64 {
+		applied, _ := a.store.Applied()
+		return float64(applied)
+	})
+	gauge("cluster_members", "Nodes that belong to the cluster.", func() float64 { return float64(len(a.node.Members())) })
+	gauge("cluster_members_up", "Nodes that have told of themselves within the last seconds, this one among them.", func() float64 {
+		return float64(len(a.roster.All()))
+	})
 	counter("log_commands_total", "Commands of this node whose result is known.", func() float64 { return float64(a.node.Stats().Answered) })
 	counter("log_entries_total", "Entries of the log handed to raft by this node.", func() float64 { return float64(a.node.Stats().Entries) })
 	counter("log_syncs_total", "Appends of the log store, one fsync each.", func() float64 { return float64(a.node.Stats().LogAppends) })

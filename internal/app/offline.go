@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,15 +21,19 @@ import (
 //	db/       the store
 //	raft/     log, snapshots, term and vote
 const (
-	storeDir   = "db"
-	logDir     = "raft"
-	restoreDir = "restoring" // a backup that is being unpacked
+	storeDir    = "db"
+	logDir      = "raft"
+	restoreDir  = "restoring"  // a backup that is being unpacked
+	recoverFile = "recovering" // a recovery has begun and not ended
 )
+
+// faultsShown is how many faults are told; all are counted.
+const faultsShown = 100
 
 // Verify checks every byte of the data and writes what it holds to w. What is wrong is an error, all of it.
 func Verify(c *config.Config, w io.Writer) error {
 	dir := c.Node.DataDir
-	if _, err := os.Stat(filepath.Join(dir, storeDir)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, logDir)); err != nil {
 		return fmt.Errorf("there is no data of a node in %s: %w", dir, err)
 	}
 	lock, err := lockDir(dir)
@@ -37,12 +42,24 @@ func Verify(c *config.Config, w io.Writer) error {
 	}
 	defer lock.Close()
 	var faults []error
-	fault := func(err error) { faults = append(faults, err) }
+	count := 0
+	fault := func(err error) {
+		if count++; count <= faultsShown {
+			faults = append(faults, err)
+		}
+	}
+	if err := checkRecovered(dir); err != nil {
+		fault(err)
+	}
 	l, err := cluster.Verify(cluster.OSDisk(), filepath.Join(dir, logDir), fault)
 	if err != nil {
 		return err
 	}
-	s, err := storage.Verify(storage.Options{Dir: filepath.Join(dir, storeDir)}, fault)
+	store := filepath.Join(dir, storeDir)
+	if _, err := os.Stat(store); errors.Is(err, os.ErrNotExist) {
+		store = storage.Aside(store) // a replacement was interrupted, which the next start undoes
+	}
+	s, err := storage.Verify(storage.Options{Dir: store}, fault)
 	if err != nil {
 		fault(err)
 	}
@@ -54,12 +71,16 @@ func Verify(c *config.Config, w io.Writer) error {
 			fault(fmt.Errorf("%w (applied %d, log ends at %d, snapshot covers %d)", cluster.ErrLogLost, s.Applied, l.Last, l.Mark))
 		}
 	}
-	_, err = fmt.Fprintf(w, "node   %s\nlog    entries %d to %d, term %d, %d with commands; snapshot up to %d\n"+
+	log := fmt.Sprintf("entries %d to %d, term %d, %d with commands; snapshot up to %d", l.First, l.Last, l.Term, l.Commands, l.Mark)
+	if l.Last == 0 {
+		log = fmt.Sprintf("empty: all is in the snapshot up to %d", l.Mark)
+	}
+	_, err = fmt.Fprintf(w, "node   %s\nlog    %s\n"+
 		"store  applied %d, %d rooms, %d entries of %d bytes, %d members, %d cids, %d sessions, %d records\n",
-		l.Node, l.First, l.Last, l.Term, l.Commands, l.Mark,
+		cmp.Or(l.Node, "has not run yet"), log,
 		s.Applied, s.Rooms, s.Entries, s.Bytes, s.Members, s.CIDs, s.Sessions, s.Keys)
-	if len(faults) > 0 {
-		return errors.Join(append(faults, fmt.Errorf("%d faults: wipe %s and let the node join anew, or restore a backup", len(faults), dir))...)
+	if count > 0 {
+		return errors.Join(append(faults, fmt.Errorf("faults: %d; remove the node (madang cluster remove), wipe %s and let it join anew, or restore a backup", count, dir))...)
 	}
 	if err == nil {
 		_, err = fmt.Fprintln(w, "ok")
@@ -68,7 +89,7 @@ func Verify(c *config.Config, w io.Writer) error {
 }
 
 // Restore makes a backup the data of this node, which has none, and the beginning of a new cluster and of a new era.
-func Restore(c *config.Config, backup io.Reader, log *slog.Logger) (cluster.BackupInfo, error) {
+func Restore(c *config.Config, backup io.Reader, log *slog.Logger, fatal func(error)) (cluster.BackupInfo, error) {
 	dir := c.Node.DataDir
 	lock, err := lockDir(dir)
 	if err != nil {
@@ -89,7 +110,7 @@ func Restore(c *config.Config, backup io.Reader, log *slog.Logger) (cluster.Back
 	if err != nil {
 		return info, errors.Join(fmt.Errorf("unpack the backup: %w", err), os.RemoveAll(tmp))
 	}
-	if err := newEra(storage.Options{Dir: tmp, Logger: log}); err != nil {
+	if err := newEra(storage.Options{Dir: tmp, Logger: log, Fatal: fatal}); err != nil {
 		return info, fmt.Errorf("open a new era: %w", err)
 	}
 	if err := d.Rename(tmp, filepath.Join(dir, storeDir)); err != nil {
@@ -98,7 +119,7 @@ func Restore(c *config.Config, backup io.Reader, log *slog.Logger) (cluster.Back
 	if err := d.SyncDir(dir); err != nil {
 		return info, err
 	}
-	_, err = refound(c, log)
+	_, err = refound(c, storage.Options{Dir: filepath.Join(dir, storeDir), Logger: log, Fatal: fatal}, true)
 	return info, err
 }
 
@@ -111,36 +132,71 @@ func newEra(o storage.Options) error {
 	return errors.Join(s.NewEra(), s.Close())
 }
 
-// Recover makes what one node has left of a cluster without a majority the beginning of a new one, and of a new era.
-func Recover(c *config.Config, log *slog.Logger) (cluster.Refounded, error) {
+// Recover makes what one node has left of a cluster without a majority the beginning of a new one, and of a new era. A node
+// does not start on data of which half of that was done; Recover does it again.
+func Recover(c *config.Config, log *slog.Logger, fatal func(error)) (out cluster.Refounded, err error) {
 	dir := c.Node.DataDir
-	if _, err := os.Stat(filepath.Join(dir, storeDir)); err != nil {
-		return cluster.Refounded{}, fmt.Errorf("there is no data of a node in %s: %w", dir, err)
+	o := storage.Options{Dir: filepath.Join(dir, storeDir), Logger: log, Fatal: fatal}
+	if _, err := os.Stat(filepath.Join(dir, logDir)); err != nil {
+		return out, fmt.Errorf("there is no data of a node in %s: %w", dir, err)
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
-		return cluster.Refounded{}, err
-	}
-	defer lock.Close()
-	out, err := refound(c, log)
-	if err != nil {
 		return out, err
 	}
-	return out, newEra(storage.Options{Dir: filepath.Join(dir, storeDir), Logger: log})
+	defer lock.Close()
+	if err := storage.Recover(o); err != nil {
+		return out, err
+	}
+	mark := filepath.Join(dir, recoverFile)
+	if checkRecovered(dir) == nil {
+		if l, err := cluster.Verify(cluster.OSDisk(), filepath.Join(dir, logDir), func(error) {}); err == nil && l.Last == 0 && l.Alone {
+			return out, errors.New("that has been done: it is a cluster of its own; start the node")
+		}
+	}
+	if err := writeMark(mark, dir); err != nil {
+		return out, err
+	}
+	if out, err = refound(c, o, false); err != nil {
+		return out, errors.Join(err, os.Remove(mark)) // the old cluster is as it was
+	}
+	if err := newEra(o); err != nil {
+		return out, err
+	}
+	if err := os.Remove(mark); err != nil {
+		return out, err
+	}
+	return out, cluster.OSDisk().SyncDir(dir)
+}
+
+// writeMark makes a file durable that keeps the node from starting.
+func writeMark(name, dir string) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), cluster.OSDisk().SyncDir(dir))
+}
+
+// checkRecovered refuses data of which half a recovery was done.
+func checkRecovered(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, recoverFile)); err != nil {
+		return nil //nolint:nilerr // there is none
+	}
+	return errors.New("a recovery was interrupted: run `madang cluster recover --yes` again")
 }
 
 // refound makes the data in the directory a cluster of this node alone.
-func refound(c *config.Config, log *slog.Logger) (out cluster.Refounded, err error) {
-	dir := c.Node.DataDir
-	s, err := storage.Open(storage.Options{Dir: filepath.Join(dir, storeDir), Logger: log})
+func refound(c *config.Config, o storage.Options, restored bool) (out cluster.Refounded, err error) {
+	s, err := storage.Open(o)
 	if err != nil {
 		return out, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	cc := cluster.DefaultConfig(filepath.Join(dir, logDir), nodeName(c))
-	cc.Logger = log
+	cc := cluster.DefaultConfig(filepath.Join(c.Node.DataDir, logDir), nodeName(c))
+	cc.Logger = o.Logger
 	if c.Cluster.Several() {
 		cc.Address = c.Cluster.Reached()
 	}
-	return cluster.Refound(cc, s)
+	return cluster.Refound(cc, s, restored)
 }

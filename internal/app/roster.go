@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"os"
 	"slices"
@@ -47,8 +48,8 @@ func (a *App) hearing() cluster.Hearing {
 			switch string(question) {
 			case askDrain, askUndrain:
 				text := ""
-				if err := a.drainSelf(string(question) == askDrain); err != nil {
-					text = err.Error()
+				if p := (*problem.Problem)(nil); errors.As(a.drainSelf(string(question) == askDrain), &p) {
+					text = p.Detail
 				}
 				answer([]byte(text))
 			default:
@@ -79,7 +80,7 @@ func (a *App) tellRoster() {
 // tellsOfItself is this node, for the roster.
 func (a *App) tellsOfItself() roster.Node {
 	c := &a.cfg.Listeners
-	n := roster.Node{Name: a.nodeName(), Zone: a.cfg.Node.Zone, Connections: a.broker.Connections(), Draining: a.broker.Draining()}
+	n := roster.Node{Name: a.nodeName(), Zone: a.cfg.Node.Zone, Connections: a.broker.Connections(), Draining: a.broker.Draining(), Full: a.full.Load()}
 	if a.most > 0 {
 		n.Load = float64(n.Connections) / float64(a.most)
 	}
@@ -162,7 +163,7 @@ func (a *App) Drain(ctx context.Context, node string, on bool) error {
 	case len(answers) == 0:
 		return problem.New(problem.OutcomeUnknown, "Node %q does not answer.", node)
 	case len(answers[0]) > 0:
-		return problem.New(problem.Conflict, "%s", answers[0])
+		return asItWas("%s", answers[0])
 	}
 	return nil
 }
@@ -180,7 +181,7 @@ func (a *App) drainSelf(on bool) error {
 	case on && a.drain == nil:
 		others := slices.DeleteFunc(a.roster.Best(""), func(n roster.Node) bool { return n.Name == a.nodeName() })
 		if len(others) == 0 {
-			return problem.New(problem.Conflict, "No other node is there to take the clients of %q.", a.nodeName())
+			return asItWas("No other node is there to take the clients of %q.", a.nodeName())
 		}
 		ctx, cancel := context.WithCancel(a.ctx)
 		a.drain = cancel

@@ -13,7 +13,7 @@ import (
 )
 
 // A disk that fills up is met in three steps. Below limits.disk_free a node takes no writes of clients and hands leadership
-// over, once; everything else goes on, /readyz says why, and it ends by itself. When other writers fill the disk all the
+// over as long as another voter has room; everything else goes on, /readyz says why, and it ends by itself. When other writers fill the disk all the
 // same, the first write that finds no room ends the process with one line, since neither the log nor the store may go on
 // with a hole; the reserve file is given back before that, for what has to be written to end in order. After space has been
 // freed, a restart is enough.
@@ -105,12 +105,27 @@ func (a *App) watchSpace() {
 		if free, total, ok := a.space.look(); ok {
 			a.seeSpace(free, total, least)
 		}
+		if a.full.Load() && a.node.IsLeader() && a.othersHaveRoom() {
+			a.handOver(a.ctx)
+		}
 		select {
 		case <-t.C:
 		case <-a.ctx.Done():
 			return
 		}
 	}
+}
+
+// othersHaveRoom reports whether another voter could lead and write.
+func (a *App) othersHaveRoom() bool {
+	for _, n := range a.roster.All() {
+		for _, m := range a.node.Members() {
+			if m.Voter && m.ID == n.Name && n.Name != a.nodeName() && !n.Full && !n.Draining {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (a *App) seeSpace(free, total, least uint64) {
@@ -120,7 +135,6 @@ func (a *App) seeSpace(free, total, least uint64) {
 		a.full.Store(true)
 		a.log.Error("the disk is nearly full: no writes are taken until there is room",
 			"dir", a.space.dir, "free_mib", free>>20, "of_mib", total>>20, "disk_free_mib", least>>20)
-		a.handOver(a.ctx) // others may have room
 	case full && free >= least+least*spaceAgain/100:
 		a.full.Store(false)
 		a.log.Info("the disk has room again: writes are taken", "dir", a.space.dir, "free_mib", free>>20)

@@ -24,6 +24,7 @@ type Node struct {
 	Connections int     `json:"connections"`
 	Load        float64 `json:"load"` // connections as a share of what the node takes
 	Draining    bool    `json:"draining,omitempty"`
+	Full        bool    `json:"full,omitempty"` // its disk has no room for what clients write
 }
 
 const (
@@ -89,7 +90,7 @@ func (r *Roster) All() []Node {
 
 // Best returns the nodes that take clients: those of a zone first, then the less busy ones, in turn among equals.
 func (r *Roster) Best(zone string) []Node {
-	out := slices.DeleteFunc(r.All(), func(n Node) bool { return n.Draining || n.Load >= full })
+	out := slices.DeleteFunc(r.All(), func(n Node) bool { return n.Draining || n.Full || n.Load >= full })
 	rand.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	slices.SortStableFunc(out, func(a, b Node) int {
 		if here := zone != "" && a.Zone == zone; zone != "" && here != (b.Zone == zone) {

@@ -29,6 +29,7 @@ func TestBest(t *testing.T) {
 	tell(t, r, Node{Name: "idle", Zone: "b", MQTT: "mqtt://idle:1883", Load: 0})
 	tell(t, r, Node{Name: "busy", Zone: "b", MQTT: "mqtt://busy:1883", MQTTS: "mqtts://busy:8883", Load: 0.5})
 	tell(t, r, Node{Name: "leaves", Zone: "a", MQTT: "mqtt://leaves:1883", Draining: true})
+	tell(t, r, Node{Name: "stuffed", Zone: "a", MQTT: "mqtt://stuffed:1883", Full: true})
 	r.Told("liar", []byte(`{"node":"near"}`))
 	r.Told("garbage", []byte(`{`))
 	for zone, want := range map[string]string{
@@ -45,7 +46,7 @@ func TestBest(t *testing.T) {
 			t.Errorf("%s: %q, want %q", transport, got, want)
 		}
 	}
-	if got := names(r.All()); got != "me busy idle leaves near " {
+	if got := names(r.All()); got != "me busy idle leaves near stuffed " {
 		t.Errorf("all: %s", got)
 	}
 }
