@@ -98,20 +98,17 @@ func (a *App) Transfer(ctx context.Context, node string) error {
 
 // changeProblem tells an admin why the cluster is as it was.
 func changeProblem(err error) error {
-	var code problem.Code
 	switch {
 	case err == nil:
 		return nil
-	default:
-		return asItWas("%s.", err)
 	case errors.Is(err, cluster.ErrNotMember):
-		code = problem.NotFound
+		return problem.New(problem.NotFound, "%s.", err)
 	case errors.Is(err, cluster.ErrNoLeader):
-		code = problem.NoQuorum
+		return problem.New(problem.NoQuorum, "%s.", err)
 	case errors.Is(err, cluster.ErrUnknown):
-		code = problem.OutcomeUnknown
+		return problem.New(problem.OutcomeUnknown, "%s.", err)
 	}
-	return problem.New(code, "%s.", err)
+	return asItWas("%s.", err)
 }
 
 // asItWas is a change of the cluster that was refused.
