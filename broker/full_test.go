@@ -27,6 +27,7 @@ func (d *fullDisk) usage(string) (free, total uint64, err error) {
 // On a disk that is nearly full nothing is written for clients, who are told, or wait where they could not be; reads and
 // sessions go on, and so does everything once there is room.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	d := new(fullDisk)
 	d.free.Store(10 << 30)
 	n := testcluster.Start(t, testcluster.Options{Usage: d.usage, Set: []string{"limits.disk_free=1GiB", "limits.ack_wait=1s"}})

@@ -48,8 +48,9 @@ var replays = []struct {
 // is asked for.
 func TestReplaySeam(t *testing.T) {
 	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
+		t.Parallel()
 		room := roomOf(t)
-		talker := mqtttest.Dial(t, n.At(), mqtttest.Options{User: "alice", ClientID: "talker"})
+		talker := mqtttest.Dial(t, n.At(), mqtttest.Options{User: "alice", ClientID: as.String()})
 		fill(t, talker, room, 0, 300)
 		stop := make(chan struct{})
 		var talking sync.WaitGroup

@@ -29,6 +29,7 @@ func TestKeepAlive(t *testing.T) {
 
 // A socket that takes nothing for limits.stalled is closed; its session goes on where it was.
 func TestStalledConnectionIsCutAndComesBack(t *testing.T) {
+	t.Parallel()
 	n := testcluster.Start(t, testcluster.Options{Set: []string{"limits.stalled=1s", "limits.message=64KiB", "limits.connection_bytes=64KiB"}})
 	for _, as := range mqtttest.Flavours {
 		t.Run(as.String(), func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 // A connection with a token is warned before its end, lives on with a new one of the same user, and ends with it; the
 // session stays.
 func TestTokenEndsAndIsRenewed(t *testing.T) {
+	t.Parallel()
 	key := []byte(strings.Repeat("k", 32))
 	file := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(file, key, 0o600); err != nil {
