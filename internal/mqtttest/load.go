@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -52,7 +53,8 @@ const (
 	loadWindow  = 4
 	loadHears   = 2 * time.Second
 	loadComes   = 50 * time.Millisecond // before a client tries the next node
-	loadSettles = 60 * time.Second      // for everything to be acknowledged and read once nothing more is sent
+	loadStill   = time.Second
+	loadSettles = 60 * time.Second // for everything to be acknowledged and read once nothing more is sent
 )
 
 // sender is one device that sends numbered messages.
@@ -74,7 +76,9 @@ type follower struct {
 	o    Options
 	home int
 	last uint64
-	got  [][]byte // by seq, from 1
+	got  [][]byte                // by seq, from 1
+	has  map[string]map[int]bool // what it got, by sender and number
+	came time.Time               // when the newest of it did
 	age  int
 }
 
@@ -89,7 +93,7 @@ func StartLoad(t testing.TB, o LoadOptions) *Load {
 	}
 	l := &Load{o: o, stop: make(chan struct{}), done: make(chan struct{}), last: clock.Now()}
 	for i := range o.Readers {
-		r := &follower{l: l, home: i, o: Options{
+		r := &follower{l: l, home: i, has: map[string]map[int]bool{}, o: Options{
 			Flavour: Flavours[i%len(Flavours)], User: fmt.Sprint("reader", i), ClientID: "r", Keep: true, Manual: true, Hears: o.Hears,
 		}}
 		c := Dial(t, l.node(i), r.o)
@@ -214,19 +218,22 @@ func (l *Load) Finish(t testing.TB) [][]byte {
 	return first
 }
 
-// quiet reports whether all is acknowledged and every reader is where the furthest one is.
+// quiet reports whether all is acknowledged and every reader has it.
 func (l *Load) quiet() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	total := 0
 	for _, s := range l.senders {
 		if len(s.open) > 0 {
 			return false
 		}
-		total += s.made
+		for _, r := range l.readers {
+			if len(r.has[s.user]) < s.made {
+				return false
+			}
+		}
 	}
-	for _, r := range l.readers {
-		if int(r.last) < total || r.last != l.readers[0].last {
+	for _, r := range l.readers { // and nothing comes a second time any more
+		if r.last != l.readers[0].last || clock.Since(r.came) < loadStill {
 			return false
 		}
 	}
@@ -477,8 +484,17 @@ func (r *follower) read(c *Client) {
 		if err != nil {
 			return
 		}
-		var e struct{ Seq uint64 }
+		var e struct {
+			Seq  uint64
+			From struct{ User string }
+			Data struct{ Text string }
+		}
 		if err := json.Unmarshal(pk.Payload, &e); err != nil {
+			r.l.failed("%s: %s carries %q: %w", r.o.User, pk.TopicName, pk.Payload, err)
+			return
+		}
+		number, err := strconv.Atoi(e.Data.Text)
+		if err != nil {
 			r.l.failed("%s: %s carries %q: %w", r.o.User, pk.TopicName, pk.Payload, err)
 			return
 		}
@@ -493,7 +509,11 @@ func (r *follower) read(c *Client) {
 			r.l.mu.Unlock()
 			return
 		case e.Seq == r.last+1:
-			r.last, r.got = e.Seq, append(r.got, pk.Payload)
+			r.last, r.got, r.came = e.Seq, append(r.got, pk.Payload), clock.Now()
+			if r.has[e.From.User] == nil {
+				r.has[e.From.User] = map[int]bool{}
+			}
+			r.has[e.From.User][number] = true
 		case !bytes.Equal(r.got[e.Seq-1], pk.Payload):
 			r.l.fault = errors.Join(r.l.fault, fmt.Errorf("%s: entry %d changed from %s to %s", r.o.User, e.Seq, r.got[e.Seq-1], pk.Payload))
 		}

@@ -149,6 +149,8 @@ func (c *netConn) Read(b []byte) (int, error) {
 			return 0, net.ErrClosed
 		case err == nil:
 			continue
+		case errors.Is(err, net.ErrClosed): // by this side, or because this start of the node has no power
+			return 0, err
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			select {
 			case <-c.gone:
