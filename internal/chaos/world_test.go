@@ -34,7 +34,8 @@ const (
 	tester    = "254"
 )
 
-const diskMiB = 400
+// diskMiB is sparse: a log that is cut back begins a new segment, of 64 MiB, with each change of leader.
+const diskMiB = 1500
 
 var worlds atomic.Int32 // made so far: a namespace lives on for a moment after its end, and keeps its names
 
