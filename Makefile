@@ -62,7 +62,7 @@ crash: ## kill and power-cut tests, ROUNDS (30) of each
 .PHONY: chaos
 chaos: ## clusters of processes that die, hang, lose each other, power and disks, ROUNDS (30) of each; more as root
 	scripts/deps.sh chaos
-	MADANG_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 120m -v -run 'Chaos|Wandering' ./internal/chaos
+	MADANG_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 120m -v -run 'Chaos|Wandering|ClockSteps' ./internal/chaos
 
 .PHONY: bench
 bench: ## Go benchmarks: make bench BENCH=Apply
