@@ -35,6 +35,7 @@ type Broker struct {
 	stats    stats
 	live     liveValues
 	ownedBy  maphash.Seed
+	mark     byte           // of this node's claims
 	refusals rate.Sometimes // of CONNECT, in the log: whoever is refused tries again at once
 	told     atomic.Uint64  // pos: everything the store has up to here has been told to the workers
 
@@ -75,6 +76,7 @@ func New(cfg Config) *Broker {
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{},
 		taking: map[*client]uint64{}, meeting: map[string]context.CancelFunc{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
+		mark: claimMark(cfg.Node),
 	}
 	b.refusals = rate.Sometimes{First: 10, Interval: time.Second}
 	b.ctx, b.cancel = context.WithCancel(context.Background())

@@ -13,9 +13,10 @@ import (
 
 // One device has one connection, on whatever node. The log says so of stored sessions, a moment late; of others it knows
 // nothing. So a node that takes a connection in claims the device of the nodes it can reach, and waits until an older
-// connection there has ended, and its last words and what it may repeat are in the log. Claims are numbered like Lamport's clock, with the wall
-// clock as its least value: whoever has heard of a claim makes a higher one, whatever its clock says, and of two that have
-// not heard of each other one is higher all the same. Nodes that meet again tell each other all their claims.
+// connection there has ended, and its last words and what it may repeat are in the log. Claims are numbered like Lamport's
+// clock, with the wall clock as its least value: whoever has heard of a claim makes a higher one, whatever its clock says,
+// and of two that have not heard of each other one is higher all the same. Nodes that meet again tell each other all their
+// claims.
 //
 // A question is any number of claims, each the namespace, user and client id behind their lengths, and the number, as
 // uvarints; the answer is the highest number by which one of them is refused, 0 for none.
@@ -25,12 +26,16 @@ const (
 	claimsAgain = 200 * time.Millisecond // before a page that was not answered is told again
 )
 
-// nextClaim returns a number above all that are known. Its last byte tells nodes apart that have not heard of each other.
-// b.mu is held.
-func (b *Broker) nextClaim() uint64 {
+// claimMark is the last byte of a node's claims: it tells nodes apart that have not heard of each other.
+func claimMark(node string) byte {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(b.cfg.Node)) // never fails (hash.Hash)
-	b.claims = max(b.claims>>8+1, uint64(clock.UnixMilli()))<<8 | uint64(byte(h.Sum32()))
+	_, _ = h.Write([]byte(node)) // never fails (hash.Hash)
+	return byte(h.Sum32())
+}
+
+// nextClaim returns a number above all that are known. b.mu is held.
+func (b *Broker) nextClaim() uint64 {
+	b.claims = max(b.claims>>8+1, uint64(clock.UnixMilli()))<<8 | uint64(b.mark)
 	return b.claims
 }
 
@@ -105,11 +110,9 @@ func (b *Broker) Asked(question []byte, answer func([]byte)) {
 	}
 	ended := func() {
 		for _, c := range ending {
-			for _, end := range [...]chan struct{}{c.finished, c.released} {
-				select {
-				case <-end:
-				case <-b.ctx.Done():
-				}
+			select {
+			case <-c.released:
+			case <-b.ctx.Done():
 			}
 		}
 		answer(binary.AppendUvarint(nil, refused))

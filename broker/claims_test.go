@@ -16,21 +16,7 @@ func TestACleanSessionIsUnique(t *testing.T) {
 	for _, as := range mqtttest.Flavours {
 		for _, keep := range [][2]bool{{false, false}, {false, true}, {true, false}} {
 			t.Run(fmt.Sprintf("%v-%v-%v", as, keep[0], keep[1]), func(t *testing.T) {
-				room := roomOf(t)
-				reader := mqtttest.Dial(t, c.Nodes[2].At(), mqtttest.Options{Flavour: as, User: "reader", ClientID: fmt.Sprint(as, keep)})
-				reader.Subscribe(msgs(room))
-				o := mqtttest.Options{Flavour: as, User: "twice", ClientID: fmt.Sprint(as, keep), Keep: keep[0]}
-				old := mqtttest.Dial(t, c.Nodes[0].At(), o)
-				old.Say(room, "0")
-				o.Keep = keep[1]
-				now := mqtttest.Dial(t, c.Nodes[1].At(), o)
-				_, _ = old.TryPublish(mqtttest.Message(send(room), "too late", 1))
-				if got := old.Ended(); got != v5(as, 0x8e) {
-					t.Errorf("the older connection ended with %#x", got)
-				}
-				now.Say(room, "1")
-				inOrder(t, collect(t, reader, room, 1, 2))
-				quiet(t, reader)
+				takesOver(t, c, as, keep[0], keep[1])
 			})
 		}
 	}

@@ -125,22 +125,30 @@ func TestTakeOverFromAnotherNode(t *testing.T) {
 	c := testcluster.StartCluster(t, 3, 0, testcluster.Options{})
 	for _, as := range mqtttest.Flavours {
 		t.Run(as.String(), func(t *testing.T) {
-			room := roomOf(t)
-			o := mqtttest.Options{Flavour: as, User: "twice", ClientID: as.String(), Keep: true}
-			reader := mqtttest.Dial(t, c.Nodes[2].At(), mqtttest.Options{Flavour: as, User: "reader", ClientID: as.String()})
-			reader.Subscribe(msgs(room))
-			old := mqtttest.Dial(t, c.Nodes[0].At(), o)
-			old.Say(room, "0")
-			now := mqtttest.Dial(t, c.Nodes[1].At(), o)
-			_, _ = old.TryPublish(mqtttest.Message(send(room), "too late", 1))
-			if got := old.Ended(); got != v5(as, 0x8e) {
-				t.Errorf("the older connection ended with %#x", got)
-			}
-			now.Say(room, "1")
-			inOrder(t, collect(t, reader, room, 1, 2))
-			quiet(t, reader)
+			takesOver(t, c, as, true, true)
 		})
 	}
+}
+
+// takesOver connects a device to one node and then to another, where each session may be kept.
+func takesOver(t *testing.T, c *testcluster.Cluster, as mqtttest.Flavour, kept, keep bool) {
+	t.Helper()
+	room := roomOf(t)
+	id := fmt.Sprint(as, kept, keep)
+	reader := mqtttest.Dial(t, c.Nodes[2].At(), mqtttest.Options{Flavour: as, User: "reader", ClientID: id})
+	reader.Subscribe(msgs(room))
+	o := mqtttest.Options{Flavour: as, User: "twice", ClientID: id, Keep: kept}
+	old := mqtttest.Dial(t, c.Nodes[0].At(), o)
+	old.Say(room, "0")
+	o.Keep = keep
+	now := mqtttest.Dial(t, c.Nodes[1].At(), o)
+	_, _ = old.TryPublish(mqtttest.Message(send(room), "too late", 1))
+	if got := old.Ended(); got != v5(as, 0x8e) {
+		t.Errorf("the older connection ended with %#x", got)
+	}
+	now.Say(room, "1")
+	inOrder(t, collect(t, reader, room, 1, 2))
+	quiet(t, reader)
 }
 
 // A leader that stops under load: nothing acknowledged is lost, each sender's order is kept, and who is connected to

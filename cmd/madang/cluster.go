@@ -63,7 +63,7 @@ func newClusterCommand() *cobra.Command {
 	add(newDrainCommand(&c))
 	group.AddCommand(newRecoverCommand())
 	change("promote NODE", "Give a replica a vote", "/cluster/promote")
-	change("remove NODE", "Take a node out of the cluster; stop it first, or it goes on asking for votes nobody counts", "/cluster/remove")
+	change("remove NODE", "Take a node out of the cluster; one that still runs finds out within some ten seconds, and ends", "/cluster/remove")
 	add(&cobra.Command{
 		Use: "transfer [NODE]", Short: "Hand leadership to a voter, the fittest when none is named",
 		Args: func(_ *cobra.Command, args []string) error {

@@ -70,12 +70,11 @@ type App struct {
 	log     *slog.Logger
 	version string
 
-	files    int              // the store may have open
-	most     int              // connections of clients
-	places   *transport.Total // for them, and for some that are refused
-	roster   *roster.Roster
-	drain    context.CancelFunc // ends a drain; nil = there is none
-	draining sync.Mutex         // guards drain
+	files   int              // the store may have open
+	most    int              // connections of clients
+	places  *transport.Total // for them, and for some that are refused
+	roster  *roster.Roster
+	giveWay chan struct{} // 1-buffered: look whether this node leads and should not
 
 	store   *storage.Store
 	node    *cluster.Node
@@ -121,6 +120,7 @@ func New(cfg *config.Config, o Options) (app *App, err error) {
 	}
 	a := &App{
 		cfg: cfg, log: o.Logger, version: o.Version, failed: make(chan error, 1), ready: make(chan struct{}),
+		giveWay:   make(chan struct{}, 1),
 		listeners: map[string]*transport.Listener{}, metrics: prometheus.NewRegistry(),
 	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
@@ -207,47 +207,6 @@ func (a *App) openData(o *Options) error {
 	})
 	return nil
 }
-
-// openStore opens the store, or returns why it cannot be written while it does not open.
-func (a *App) openStore(so storage.Options) (*storage.Store, error) {
-	type result struct {
-		store *storage.Store
-		err   error
-	}
-	opened := make(chan result, 1)
-	go func() {
-		s, err := storage.Open(so)
-		opened <- result{s, err}
-	}()
-	select {
-	case r := <-opened:
-		return r.store, r.err
-	case err := <-a.failed:
-		return nil, err // it tries for ever, until the process ends
-	}
-}
-
-// within lets f end later than ctx: a store whose disk has failed may hold its locks for good, and the process is to end.
-func within(f func() error) func(ctx context.Context) error {
-	return func(ctx context.Context) error {
-		done := make(chan error, 1)
-		go func() { done <- f() }()
-		select {
-		case err := <-done:
-			return err
-		case <-ctx.Done():
-		}
-		select {
-		case err := <-done:
-			return err
-		case <-time.After(lateGrace):
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// lateGrace is what a step of the end gets when the time for all of them is over already.
-const lateGrace = time.Second
 
 // entryBytes is the largest entry of the log: usual, or enough for a message of the largest size. As JSON a message may
 // grow to twice its size and more; one that still does not fit is refused as too_large.
@@ -378,6 +337,7 @@ func (a *App) Start() {
 	a.running.Go(func() { duties.Run(a.ctx) })
 	a.running.Go(a.becomeReady)
 	a.running.Go(a.watchSpace)
+	a.running.Go(a.giveLeadershipAway)
 	a.running.Go(a.watchLog)
 	if a.cfg.Cluster.Several() {
 		a.running.Go(a.tellRoster)

@@ -19,11 +19,9 @@ import (
 // What nodes say to each other past the log that is not the broker's: what they tell of themselves, under a key that no
 // room has, and questions of operators, which begin with a byte that no claim of the broker begins with.
 const (
-	rosterKey   = "\x00roster"
-	askDrain    = "\x00drain"
-	askUndrain  = "\x00undrain"
-	drainLook   = time.Second     // between looks whether a node that drains leads
-	handOverMax = 3 * time.Second // for another node to lead
+	rosterKey  = "\x00roster"
+	askDrain   = "\x00drain"
+	askUndrain = "\x00undrain"
 )
 
 // hearing shares out what other nodes say.
@@ -170,47 +168,18 @@ func (a *App) Drain(ctx context.Context, node string, on bool) error {
 
 // drainSelf is Drain for this node. It does not wait.
 func (a *App) drainSelf(on bool) error {
-	a.draining.Lock()
-	defer a.draining.Unlock()
-	switch {
-	case !on && a.drain != nil:
-		a.drain()
-		a.drain = nil
+	switch draining := a.broker.Draining(); {
+	case !on && draining:
 		a.broker.Drain(false)
 		a.log.Info("clients may come again")
-	case on && a.drain == nil:
+	case on && !draining:
 		others := slices.DeleteFunc(a.roster.Best(""), func(n roster.Node) bool { return n.Name == a.nodeName() })
 		if len(others) == 0 {
 			return asItWas("No other node is there to take the clients of %q.", a.nodeName())
 		}
-		ctx, cancel := context.WithCancel(a.ctx)
-		a.drain = cancel
 		a.broker.Drain(true)
-		a.running.Go(func() { a.notLead(ctx) })
+		signal(a.giveWay)
 		a.log.Info("sending clients to other nodes")
 	}
 	return nil
-}
-
-// notLead hands leadership over whenever this node has it.
-func (a *App) notLead(ctx context.Context) {
-	t := time.NewTicker(drainLook)
-	defer t.Stop()
-	for {
-		if a.node.IsLeader() {
-			a.handOver(ctx)
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// handOver lets another node lead, if this one does and there is one.
-func (a *App) handOver(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, handOverMax)
-	defer cancel()
-	a.node.HandOver(ctx)
 }

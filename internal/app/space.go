@@ -105,9 +105,6 @@ func (a *App) watchSpace() {
 		if free, total, ok := a.space.look(); ok {
 			a.seeSpace(free, total, least)
 		}
-		if a.full.Load() && a.node.IsLeader() && a.othersHaveRoom() {
-			a.handOver(a.ctx)
-		}
 		select {
 		case <-t.C:
 		case <-a.ctx.Done():
@@ -116,23 +113,12 @@ func (a *App) watchSpace() {
 	}
 }
 
-// othersHaveRoom reports whether another voter could lead and write.
-func (a *App) othersHaveRoom() bool {
-	for _, n := range a.roster.All() {
-		for _, m := range a.node.Members() {
-			if m.Voter && m.ID == n.Name && n.Name != a.nodeName() && !n.Full && !n.Draining {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 func (a *App) seeSpace(free, total, least uint64) {
 	full := a.full.Load()
 	switch {
 	case !full && free < least:
 		a.full.Store(true)
+		signal(a.giveWay)
 		a.log.Error("the disk is nearly full: no writes are taken until there is room",
 			"dir", a.space.dir, "free_mib", free>>20, "of_mib", total>>20, "disk_free_mib", least>>20)
 	case full && free >= least+least*spaceAgain/100:
