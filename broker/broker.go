@@ -249,7 +249,7 @@ func (b *Broker) Recheck() {
 		if c.id.CompareAndSwap(old, &id) { // else it was renewed meanwhile
 			c.w.post(func() {
 				for _, cur := range c.cursors {
-					c.w.setAccess(cur)
+					c.w.setAccess(cur, cur.room.swept+1)
 				}
 			})
 		}

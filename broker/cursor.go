@@ -94,7 +94,7 @@ func (w *worker) attach(c *client, k storage.RoomKey, next uint64) *cursor {
 		cur = &cursor{client: c, room: r, index: len(r.cursors), next: w.head(r) + 1}
 		r.cursors = append(r.cursors, cur)
 		c.cursors[k] = cur
-		w.setAccess(cur)
+		w.setAccess(cur, cur.next)
 		if next > 0 {
 			cur.next = next
 		}
@@ -166,14 +166,16 @@ func (w *worker) drop(cur *cursor) {
 	}
 }
 
-func (w *worker) setAccess(cur *cursor) {
+// setAccess asks whether the client may read the room. A cursor that may again goes on at next at the latest: what follows
+// the change is for it, and the change itself may be older than the news of it.
+func (w *worker) setAccess(cur *cursor, next uint64) {
 	may, err := w.b.cfg.Rules.Access.MayRead(cur.client.identity(), cur.room.key)
 	if err != nil {
 		may = false
 	}
 	switch {
 	case cur.asleep && may:
-		cur.next = max(cur.next, w.head(cur.room)+1)
+		cur.next = min(max(cur.next, w.head(cur.room)+1), next)
 		cur.asleep = false
 	case !may:
 		cur.asleep, cur.page = true, nil
@@ -182,16 +184,9 @@ func (w *worker) setAccess(cur *cursor) {
 
 // accessChanged looks again at who may read the room.
 func (w *worker) accessChanged(k storage.RoomKey) {
-	r := w.rooms[k]
-	if r == nil {
-		return
-	}
-	for _, cur := range r.cursors {
-		slept := cur.asleep
-		w.setAccess(cur)
-		if slept && !cur.asleep {
-			// What follows the change is for it: the change itself is in the log before it.
-			cur.next = min(cur.next, r.swept+1)
+	if r := w.rooms[k]; r != nil {
+		for _, cur := range r.cursors {
+			w.setAccess(cur, r.swept+1)
 		}
 	}
 }

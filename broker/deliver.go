@@ -118,8 +118,11 @@ func (w *worker) slice(r *room) {
 	for end := min(r.at+w.perSlice, len(r.cursors)); r.at < end; r.at++ {
 		cur := r.cursors[r.at]
 		if cur.asleep {
-			cur.next = max(cur.next, head+1)
-			continue
+			// That it may read again is told after the head has moved.
+			if w.setAccess(cur, first); cur.asleep {
+				cur.next = max(cur.next, head+1)
+				continue
+			}
 		}
 		if cur.behind {
 			continue // it is served with its client, in its turn

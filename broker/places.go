@@ -146,13 +146,13 @@ type leftover struct {
 	lag []storage.RoomSeq
 }
 
-// leave returns where the session of c stands. The place is one up to which the worker has been told of everything; a
-// room in which the client has more than that, or less, says so itself.
-func (w *worker) leave(c *client) (left leftover) {
+// leave returns where the session of c stands. The place is told, up to which the worker has done everything it was told
+// of: joins and rights of the client too. A room in which the client has more than that, or less, says so itself.
+func (w *worker) leave(c *client, told uint64) (left leftover) {
 	if s := c.resuming; s != nil { // not every room has its cursor: the session stays where it was
 		return leftover{pos: s.Place, lag: s.Lag}
 	}
-	left.pos = w.b.told.Load()
+	left.pos = told
 	if c.joining > 0 {
 		left.pos = min(left.pos, c.joinPos)
 	}

@@ -256,10 +256,11 @@ func (w *worker) adopt(c *client, sess *storage.Session) {
 
 // detach forgets a client and returns where its session stands. It waits for the worker.
 func (w *worker) detach(c *client) (left leftover) {
+	told := w.b.told.Load() // what was told before is done before the call
 	w.call(func() {
 		if c.stored {
 			c.takeAcks() // the last of them may have come right before the end
-			left = w.leave(c)
+			left = w.leave(c, told)
 		}
 		for _, cur := range c.cursors {
 			w.drop(cur)
