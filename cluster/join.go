@@ -87,15 +87,19 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (n *Node) tryJoin(ctx context.Context) (why string, err error) {
 	seen, unreachable := n.look(ctx)
 	leader, address := "", ""
+	var members []Member
 	for _, r := range seen {
 		if len(r.Members) > 0 && r.Leader != "" {
-			leader, address = r.Leader, r.LeaderAddress
+			leader, address, members = r.Leader, r.LeaderAddress, r.Members
 		}
 	}
 	if leader != "" {
 		w, err := n.readWord()
 		if err != nil {
 			return "", err
+		}
+		if w.promises(members) { // it is founded, with this node
+			return "the first entries of the log", nil
 		}
 		// With the word of an earlier start the disk is the one that was taken in, though nothing of the log has come yet.
 		taken := w != nil && w.Taken && !w.Kept
@@ -180,6 +184,13 @@ type word struct {
 	Taken   bool     `json:"taken,omitempty"` // a leader has taken the node in
 	// Kept: the node has had data since. Without it the word is worth nothing: the disk is another one, or was emptied.
 	Kept bool `json:"kept,omitempty"`
+}
+
+// promises reports whether the word was given to take part in a cluster of these members, and has not been kept yet.
+func (w *word) promises(members []Member) bool {
+	return w != nil && !w.Kept && w.Founder != "" && !slices.ContainsFunc(w.Voters, func(id string) bool {
+		return !slices.ContainsFunc(members, func(m Member) bool { return m.ID == id })
+	})
 }
 
 // promise gives this node's word to take part in the cluster that a node founds, once and for all.

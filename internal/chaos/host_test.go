@@ -56,7 +56,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	file := filepath.Join(dir, "madang")
-	cmd := exec.Command("go", "build", "-o", file, "github.com/madang-chat/madang/cmd/madang")
+	cmd := exec.Command("go", "build", "-tags", "stepclock", "-o", file, "github.com/madang-chat/madang/cmd/madang")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w: %s", err, out)
@@ -117,6 +117,7 @@ func (h *host) start() {
 	if h.w.apart { // not by ip netns exec: it would also hold on to the disks of the others, in mounts of its own
 		h.proc = exec.Command("nsenter", append([]string{"--net=/run/netns/" + h.w.ns(h.number), file}, h.args(founders)...)...)
 	}
+	h.proc.Env = append(os.Environ(), "MADANG_CLOCK="+h.clock())
 	h.out, h.done = new(record), make(chan struct{})
 	h.proc.Stderr = h.out
 	h.w.must(h.proc.Start())
@@ -125,6 +126,17 @@ func (h *host) start() {
 		_ = proc.Wait() // the exit code is in ProcessState
 		close(done)
 	}()
+}
+
+// clock is the file that says how wrong the host's clock is.
+func (h *host) clock() string { return filepath.Join(h.w.base, h.name+".clock") }
+
+// stepClock sets the host's wall clock off by that much.
+func (h *host) stepClock(off time.Duration) {
+	h.w.t.Helper()
+	next := h.clock() + ".next"
+	h.w.must(os.WriteFile(next, fmt.Append(nil, int64(off)), 0o600))
+	h.w.must(os.Rename(next, h.clock()))
 }
 
 // signal sends one to the node; nothing happens when it has ended.
