@@ -78,6 +78,8 @@ func (t *tx) dispatch(c Command) Result {
 		return t.join(c)
 	case *Leave:
 		return t.leave(c)
+	case *Moderate:
+		return t.moderate(c)
 	case *FollowUp:
 		return t.followUp(c)
 	case *Take:

@@ -60,6 +60,7 @@ func TestCommandsSurviveEncoding(t *testing.T) {
 	commandRoundTrip[RoomDelete](t)
 	commandRoundTrip[Join](t)
 	commandRoundTrip[Leave](t)
+	commandRoundTrip[Moderate](t)
 	commandRoundTrip[FollowUp](t)
 	commandRoundTrip[Take](t)
 	commandRoundTrip[Drop](t)

@@ -35,6 +35,7 @@ const (
 	kindForget
 	kindSecret
 	kindNodeLost
+	kindModerate
 )
 
 const commandVersion = 1
@@ -78,6 +79,9 @@ type Append struct {
 
 	AutoCreate  RoomKind `cbor:"12,keyasint,omitempty"` // kind of the room made when it does not exist, 0 = refuse
 	RoomsPerDay int      `cbor:"13,keyasint,omitempty"` // limit of rooms so made per user, 0 = none
+
+	Target uint64 `cbor:"14,keyasint,omitempty"` // seq of the entry meant, of a delete
+	Reason string `cbor:"15,keyasint,omitempty"` // of a delete by those who run the room, for its audit log
 }
 
 // RoomCreate makes a room and its first owner. It appends nothing: the first message has the next seq.
@@ -106,8 +110,9 @@ type RoomDelete struct {
 
 // Join makes a user a member of a public room (or of any room for an admin) and appends a system entry. Joining twice changes nothing.
 type Join struct {
-	Room RoomKey `cbor:"1,keyasint"`
-	By   Actor   `cbor:"2,keyasint"`
+	Room       RoomKey `cbor:"1,keyasint"`
+	By         Actor   `cbor:"2,keyasint"`
+	MaxMembers uint64  `cbor:"3,keyasint,omitempty"` // of the room; 0 = no limit
 }
 
 // Leave ends a membership and appends a system entry. Leaving twice changes nothing.
@@ -320,6 +325,8 @@ func newCommand(k commandKind) Command {
 		return new(Secret)
 	case kindNodeLost:
 		return new(NodeLost)
+	case kindModerate:
+		return new(Moderate)
 	}
 	return nil
 }

@@ -8,11 +8,12 @@ import (
 
 // Append is nearly all of the log, so it has a form of its own: after version and kind
 //
-//	flags          1 admin, 2 guest, 4 dup, 8 level present, 16 hash present
+//	flags          1 admin, 2 guest, 4 dup, 8 level present, 16 hash present, 32 target and reason present
 //	sized x 7      namespace, room, user, name, device, type, cid (uvarint length, bytes)
 //	varints        ttl, rooms per day, level (if present)
 //	uvarints       epoch, packet id, kind of room to make
 //	hash           16 bytes (if present)
+//	target         uvarint, and the reason, sized (if present)
 //	the rest       tail
 //
 // In a Will the same struct travels as CBOR.
@@ -22,6 +23,7 @@ const (
 	appendDup
 	appendLevel
 	appendHash
+	appendTarget
 	appendFlagsKnown = 1<<iota - 1
 )
 
@@ -36,6 +38,7 @@ func (c *Append) appendTo(b []byte) []byte {
 		{c.Dup, appendDup},
 		{c.From.Level != nil, appendLevel},
 		{c.Hash != [16]byte{}, appendHash},
+		{c.Target != 0 || c.Reason != "", appendTarget},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -55,6 +58,9 @@ func (c *Append) appendTo(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(c.AutoCreate))
 	if flags&appendHash != 0 {
 		b = append(b, c.Hash[:]...)
+	}
+	if flags&appendTarget != 0 {
+		b = appendSized(binary.AppendUvarint(b, c.Target), c.Reason)
 	}
 	return append(b, c.Tail...)
 }
@@ -94,6 +100,9 @@ func (c *Append) decode(b []byte) error {
 	packet, kind := r.uvarint(), r.uvarint()
 	if flags&appendHash != 0 {
 		copy(c.Hash[:], r.fixed(uint64(len(c.Hash))))
+	}
+	if flags&appendTarget != 0 {
+		c.Target, c.Reason = r.uvarint(), string(r.sized())
 	}
 	if r.bad || packet > math.MaxUint16 || kind > math.MaxUint8 || perDay < math.MinInt32 || perDay > math.MaxInt32 {
 		return fmt.Errorf("%w (append)", ErrCommand)

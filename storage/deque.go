@@ -20,6 +20,12 @@ func (q *deque[T]) at(i int) T {
 	return q.chunks[i/dequeChunk][i%dequeChunk]
 }
 
+// set replaces item i.
+func (q *deque[T]) set(i int, v T) {
+	i += q.first
+	q.chunks[i/dequeChunk][i%dequeChunk] = v
+}
+
 func (q *deque[T]) push(v T) {
 	last := len(q.chunks) - 1
 	if last < 0 || len(q.chunks[last]) == dequeChunk {

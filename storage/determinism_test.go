@@ -3,7 +3,9 @@ package storage
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -46,7 +48,18 @@ func drawCommand(t *rapid.T) Command {
 		}
 		return a
 	}
-	switch rapid.IntRange(0, 24).Draw(t, "command") {
+	switch rapid.IntRange(0, 28).Draw(t, "command") {
+	case 25, 26:
+		all := slices.Sorted(maps.Keys(acts))
+		return &Moderate{
+			Room: r, By: user, Act: rapid.SampledFrom(all).Draw(t, "act"), User: rapid.SampledFrom(testUsers).Draw(t, "whom"),
+			Seconds: int64(small("seconds", 2)), Role: rapid.SampledFrom([]Role{RoleOwner, RoleOperator, RoleMember, "x"}).Draw(t, "role"),
+			Target: small("target", 6), Reason: "why", Data: []byte(`{"text":"hear"}`), MaxMembers: small("members", 3),
+		}
+	case 27, 28:
+		a := appendOf()
+		a.Type, a.Target, a.Reason = TypeDelete, small("target", 6), "spam"
+		return a
 	case 0:
 		return &RoomCreate{Room: r, By: user, Kind: RoomKind(small("kind", 3)), Guest: GuestAccess(small("guest", 3))}
 	case 1:
@@ -322,7 +335,7 @@ func checkRoom(t fataler, s *Store, r *Room, entries []*Entry) {
 	}
 	total := h.Gone
 	for i, e := range entries {
-		total += uint64(len(e.JSON))
+		total += e.size()
 		if e.Seq != h.First+uint64(i) || e.Total != total || i > 0 && (e.Pos <= entries[i-1].Pos || e.TS < entries[i-1].TS) {
 			t.Fatalf("room %s: entry %+v after head %+v", r.Key.Room, e, h)
 		}

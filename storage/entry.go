@@ -16,6 +16,7 @@ type Entry struct {
 	TS     int64  // log time, ms since the epoch
 	Total  uint64 // bytes of all entries of the room up to and including this one, trimmed ones included
 	Expiry int64  // log time (ms) after which the entry is not delivered late; 0 = never
+	Erased uint64 // bytes the JSON had before the message was deleted and a stub took its place; 0 = it is whole
 	Type   string
 	User   string // sender; with Device the sender's session (No Local)
 	Device string
@@ -36,16 +37,28 @@ func countsAsMessage(typ string) bool {
 // TypeSystem is the type of entries the broker writes: joined, left.
 const TypeSystem = "system"
 
-const entryVersion = 1
+// A stub has a version of its own: hardly any entry is one.
+const (
+	entryVersion     = 1
+	entryVersionStub = 2
+)
 
 // ErrEntry is returned for a stored entry that cannot be read.
 var ErrEntry = errors.New("stored entry is damaged")
 
-// appendTo appends the stored value: version, uvarints pos n ts total expiry, three names with length, the JSON.
+// appendTo appends the stored value: version, uvarints pos n ts total expiry, of a stub erased, three names with length,
+// the JSON.
 func (e *Entry) appendTo(b []byte) []byte {
-	b = append(b, entryVersion)
+	version := byte(entryVersion)
+	if e.Erased > 0 {
+		version = entryVersionStub
+	}
+	b = append(b, version)
 	for _, v := range [...]uint64{e.Pos, e.N, uint64(e.TS), e.Total, uint64(e.Expiry)} {
 		b = binary.AppendUvarint(b, v)
+	}
+	if e.Erased > 0 {
+		b = binary.AppendUvarint(b, e.Erased)
 	}
 	for _, s := range [...]string{e.Type, e.User, e.Device} {
 		b = appendSized(b, s)
@@ -55,11 +68,14 @@ func (e *Entry) appendTo(b []byte) []byte {
 
 // decodeEntry reads a stored value. The result does not alias b.
 func decodeEntry(seq uint64, b []byte) (*Entry, error) {
-	r := readRecord(b, entryVersion)
+	r := readRecord(b, versionOfEntry(b))
 	e := &Entry{
 		Seq: seq, Pos: r.uvarint(), N: r.uvarint(), TS: int64(r.uvarint()), Total: r.uvarint(), Expiry: int64(r.uvarint()),
-		Type: string(r.sized()), User: string(r.sized()), Device: string(r.sized()),
 	}
+	if versionOfEntry(b) == entryVersionStub {
+		e.Erased = r.uvarint()
+	}
+	e.Type, e.User, e.Device = string(r.sized()), string(r.sized()), string(r.sized())
 	if r.bad {
 		return nil, fmt.Errorf("%w: seq %d", ErrEntry, seq)
 	}
@@ -67,9 +83,16 @@ func decodeEntry(seq uint64, b []byte) (*Entry, error) {
 	return e, nil
 }
 
+func versionOfEntry(b []byte) byte {
+	if len(b) > 0 && b[0] == entryVersionStub {
+		return entryVersionStub
+	}
+	return entryVersion
+}
+
 // entryPos reads the place of a stored entry and nothing else.
 func entryPos(seq uint64, b []byte) (uint64, error) {
-	r := readRecord(b, entryVersion)
+	r := readRecord(b, versionOfEntry(b))
 	pos := r.uvarint()
 	if r.bad {
 		return 0, fmt.Errorf("%w: seq %d", ErrEntry, seq)

@@ -15,7 +15,9 @@ import (
 //	R ns 00 room 00                room settings
 //	H ns 00 room 00                head: seq, n, ts, first, pos, bytes
 //	E ns 00 room 00 seq            entry (entry.go)
-//	J ns 00 room 00 user           membership, as the room has it
+//	J ns 00 room 00 user           membership, mute and ban, as the room has them
+//	L ns 00 room 00 user           log time of the user's last message, while the room is in slow mode
+//	A ns 00 room 00 pos            what operators did (audit.go)
 //	U ns 00 user 00 room           membership, as the user's list has it (by FollowUp)
 //	D ns 00 room 00 user 00 cid    cid -> seq, hash
 //	C ns 00 room 00 seq            seq -> user, cid (to forget cids by age)
@@ -33,6 +35,8 @@ const (
 	prefixHead       = 'H'
 	prefixEntry      = 'E'
 	prefixMember     = 'J'
+	prefixSaid       = 'L'
+	prefixAudit      = 'A'
 	prefixUserRoom   = 'U'
 	prefixCID        = 'D'
 	prefixCIDBySeq   = 'C'
@@ -74,6 +78,10 @@ func cidKey(r RoomKey, user, cid string) []byte {
 }
 
 func memberKey(r RoomKey, user string) []byte { return last(key(prefixMember, r.NS, r.Room), user) }
+
+func saidKey(r RoomKey, user string) []byte { return last(key(prefixSaid, r.NS, r.Room), user) }
+
+func auditKey(r RoomKey, pos uint64) []byte { return withNumber(key(prefixAudit, r.NS, r.Room), pos) }
 
 func userRoomKey(ns, user, room string) []byte { return last(key(prefixUserRoom, ns, user), room) }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // makeRoom creates the room, or makes it again under an old name: its numbers go on after the old head.
@@ -20,6 +21,30 @@ func (t *tx) makeRoom(d *draft, owner string, kind RoomKind, name string, guest 
 	m := Member{Role: RoleOwner, Since: d.head.Seq, At: t.now}
 	t.setMember(d, owner, m)
 	return t.post(d.key, owner, m)
+}
+
+// directPair returns the two users of a direct room, whose name is dm~{a}~{b} in byte order (design.md section 2).
+func directPair(room string) (a, b string, ok bool) {
+	rest, ok := strings.CutPrefix(room, "dm~")
+	if !ok {
+		return "", "", false
+	}
+	a, b, ok = strings.Cut(rest, "~")
+	return a, b, ok && a != "" && a < b && !strings.Contains(b, "~")
+}
+
+// makeDirect makes the direct room of two users, both members from its first entry on.
+func (t *tx) makeDirect(d *draft, by string) Result {
+	a, b, _ := directPair(d.key.Room)
+	t.makeRoom(d, "", Direct, "", GuestDefault)
+	st := d.change()
+	st.Members, st.Owner = 2, by
+	for _, u := range [...]string{a, b} {
+		m := Member{Role: RoleMember, Since: d.head.Seq, At: t.now}
+		t.setMember(d, u, m)
+		t.post(d.key, u, m)
+	}
+	return Result{}
 }
 
 func (t *tx) roomCreate(c *RoomCreate) Result {
@@ -80,11 +105,14 @@ func (t *tx) roomDelete(c *RoomDelete) Result {
 	if !t.mayGovern(d, c.By) {
 		return Result{Outcome: Forbidden, Detail: "owners of the room and admins delete it"}
 	}
-	for _, u := range t.members(d) {
-		m := Member{Since: d.head.Seq, At: t.now}
+	for _, u := range t.known(d) {
+		was, m := t.member(d, u), Member{Since: d.head.Seq, At: t.now}
 		t.setMember(d, u, m)
-		t.post(d.key, u, m)
+		if was.Role != "" {
+			t.post(d.key, u, m)
+		}
 	}
+	t.forgetSaid(d.key)
 	from := key(prefixEntry, c.Room.NS, c.Room.Room)
 	t.delRange(from, end(from))
 	for _, p := range []byte{prefixCID, prefixCIDBySeq} {
@@ -100,8 +128,8 @@ func (t *tx) roomDelete(c *RoomDelete) Result {
 	return Result{Seq: d.head.Seq}
 }
 
-// members returns the users who are members as the batch leaves the room, in byte order.
-func (t *tx) members(d *draft) []string {
+// known returns the users of whom something is known as the batch leaves the room, in byte order.
+func (t *tx) known(d *draft) []string {
 	all := map[string]bool{}
 	prefix := key(prefixMember, d.key.NS, d.key.Room)
 	if err := scan(t.s.db, prefix, nil, func(k, _ []byte) (bool, error) {
@@ -111,7 +139,7 @@ func (t *tx) members(d *draft) []string {
 		t.fail(err)
 	}
 	for u, m := range d.members {
-		if m.Role != "" {
+		if m.known() {
 			all[u] = true
 		} else {
 			delete(all, u)
@@ -128,15 +156,22 @@ func (t *tx) join(c *Join) Result {
 	if c.By.Guest {
 		return Result{Outcome: GuestReadOnly, Detail: "guests are not members; log in to join"}
 	}
-	if m := t.member(d, c.By.User); m.Role != "" {
-		return Result{Present: true, Seq: m.Since}
+	was := t.member(d, c.By.User)
+	if was.Role != "" {
+		return Result{Present: true, Seq: was.Since}
+	}
+	if was.Banned > t.now && !c.By.Admin {
+		return t.silenced(was)
 	}
 	if d.settings.Kind != Public && !c.By.Admin {
 		return Result{Outcome: Forbidden, Detail: fmt.Sprintf("room %q is %s: an owner adds its members", c.Room.Room, d.settings.Kind)}
 	}
+	if r := t.full(d, c.MaxMembers); r.Outcome != Done {
+		return r
+	}
 	d.change().Members++
 	e := t.system(d, c.By, RoleMember, "joined")
-	m := Member{Role: RoleMember, Since: e.Seq, At: t.now}
+	m := Member{Role: RoleMember, Since: e.Seq, At: t.now, Muted: was.Muted}
 	t.setMember(d, c.By.User, m)
 	return Result{Seq: e.Seq, TS: e.TS, Outbox: t.post(d.key, c.By.User, m)}
 }
@@ -152,7 +187,7 @@ func (t *tx) leave(c *Leave) Result {
 	}
 	d.change().Members--
 	e := t.system(d, c.By, was.Role, "left")
-	t.setMember(d, c.By.User, Member{Since: e.Seq, At: t.now})
+	t.setMember(d, c.By.User, Member{Since: e.Seq, At: t.now, Muted: was.Muted})
 	return Result{Present: true, Seq: e.Seq, TS: e.TS, Outbox: t.post(d.key, c.By.User, Member{Since: e.Seq})}
 }
 

@@ -34,9 +34,21 @@ func (t *tx) appendMessage(c *Append) Result {
 	if refusal.Outcome != Done {
 		return refusal
 	}
+	var target *Entry
+	if c.Type == TypeDelete {
+		if target, refusal = t.mayErase(d, c, role); target == nil {
+			return refusal
+		}
+	}
+	if refusal = t.slowed(d, c, role); refusal.Outcome != Done {
+		return refusal
+	}
 	e := t.push(d, c.Type, c.From, c.Device, role, c.Tail, c.TTL)
 	if c.CID != "" {
 		t.rememberCID(d, c, e)
+	}
+	if target != nil {
+		t.erase(d, target, e, c)
 	}
 	return Result{Seq: e.Seq, TS: e.TS, Created: create}
 }
@@ -50,19 +62,46 @@ func (t *tx) mayWrite(d *draft, from Actor) (Role, Result) {
 		if d.settings.Frozen {
 			return "", Result{Outcome: Frozen}
 		}
+		if r := t.silenced(t.member(d, from.User)); r.Outcome != Done {
+			return "", r
+		}
 		return RoleGuest, Result{}
 	}
 	m := t.member(d, from.User)
+	if m.Banned > t.now && !from.Admin {
+		return "", t.silenced(m)
+	}
 	if m.Role == "" && d.settings.Kind != Public && !from.Admin {
 		return "", Result{Outcome: NotMember, Detail: fmt.Sprintf("room %q is %s: its members write in it", d.key.Room, d.settings.Kind)}
 	}
 	if d.settings.Frozen && !from.Admin && m.Role != RoleOwner && m.Role != RoleOperator {
 		return "", Result{Outcome: Frozen}
 	}
+	if r := t.silenced(m); r.Outcome != Done && !from.Admin {
+		return "", r
+	}
 	if m.Role == "" {
 		return RoleMember, Result{}
 	}
 	return m.Role, Result{}
+}
+
+// silenced refuses one who is banned or muted now.
+func (t *tx) silenced(m Member) Result {
+	for _, s := range [...]struct {
+		until   int64
+		outcome Outcome
+	}{{m.Banned, Banned}, {m.Muted, Muted}} {
+		if s.until <= t.now {
+			continue
+		}
+		r := Result{Outcome: s.outcome}
+		if s.until != Forever {
+			r.TS = s.until - t.now
+		}
+		return r
+	}
+	return Result{}
 }
 
 // maxTTL (seconds) keeps what a ttl leads to below 2^53 ms.
@@ -101,8 +140,16 @@ func (t *tx) autoCreate(d *draft, c *Append) Result {
 	if !c.AutoCreate.known() {
 		return Result{Outcome: Conflict, Detail: "there is no such kind of room"}
 	}
+	if c.AutoCreate == Direct {
+		if a, b, ok := directPair(c.Room.Room); !ok || c.From.User != a && c.From.User != b {
+			return Result{Outcome: Forbidden, Detail: "a direct room is made by one of its two users"}
+		}
+	}
 	if c.RoomsPerDay > 0 && !t.countRoomMade(c.Room.NS, c.From.User, c.RoomsPerDay) {
 		return Result{Outcome: Limit, Detail: fmt.Sprintf("%d rooms made today are the limit", c.RoomsPerDay)}
+	}
+	if c.AutoCreate == Direct {
+		return t.makeDirect(d, c.From.User)
 	}
 	t.makeRoom(d, c.From.User, c.AutoCreate, "", GuestDefault)
 	return Result{}

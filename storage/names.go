@@ -18,6 +18,8 @@ func wellNamed(c Command) bool {
 		return goodRoom(c.Room) && good(c.By.User)
 	case *Leave:
 		return goodRoom(c.Room) && good(c.By.User)
+	case *Moderate:
+		return goodRoom(c.Room) && good(c.By.User) && good(c.User) && good(string(c.Role))
 	case *Trim:
 		return goodRoom(c.Room)
 	case *Forget:

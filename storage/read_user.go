@@ -51,6 +51,9 @@ func (s *Store) memberships(prefix []byte, after string, limit int, f func(name 
 		if err := decodeRecord(v, &m); err != nil {
 			return false, fmt.Errorf("%w: membership %q: %w", ErrEntry, k, err)
 		}
+		if m.Role == "" {
+			return true, nil // muted or banned, and no member
+		}
 		f(string(k[len(prefix):]), m)
 		limit--
 		return limit > 0, nil

@@ -21,9 +21,13 @@ const (
 	CIDConflict
 	Conflict
 	Limit
+	Muted
+	Banned
+	SlowMode
 )
 
-var outcomeNames = [...]string{"done", "fenced", "not_found", "not_member", "forbidden", "guest_read_only", "room_frozen", "cid_conflict", "conflict", "limit"}
+var outcomeNames = [...]string{"done", "fenced", "not_found", "not_member", "forbidden", "guest_read_only", "room_frozen", "cid_conflict", "conflict", "limit",
+	"muted", "banned", "slow_mode"}
 
 // String returns the wire code.
 func (o Outcome) String() string {
@@ -37,12 +41,12 @@ func (o Outcome) String() string {
 type Result struct {
 	Outcome   Outcome
 	Duplicate bool   // an earlier entry answered: Seq and TS are its own
-	Present   bool   // Take: the session existed and was kept; Join: the user was a member already
+	Present   bool   // Take: the session existed and was kept; Join, Moderate: it was so already
 	Created   bool   // Append, RoomCreate: the room was made
-	Seq       uint64 // Append, Join, Leave: seq of the entry
-	TS        int64  // Append: ms
+	Seq       uint64 // Append, Join, Leave, Moderate: seq of the entry
+	TS        int64  // Append: ms; with Muted, Banned and SlowMode: in how many ms that ends, 0 = not by itself
 	Epoch     uint64 // Take
-	Outbox    uint64 // Join, Leave, RoomCreate: item of the outbox whose FollowUp updates the user's room list, 0 = none
+	Outbox    uint64 // Join, Leave, Moderate, RoomCreate: item of the outbox whose FollowUp updates the user's room list, 0 = none
 	Detail    string // of a refusal: what exactly, for people
 }
 

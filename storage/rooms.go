@@ -176,7 +176,7 @@ func picture(k RoomKey, st *settings, h Head) *Room {
 	}
 	return &Room{
 		Key: k, Kind: st.Kind, Name: st.Name, Guest: st.Guest, Frozen: st.Frozen, Owner: st.Owner,
-		Made: st.Made, Members: st.Members, Head: h,
+		Made: st.Made, Members: st.Members, Slow: st.Slow, Pinned: st.Pinned, Restricted: st.Restricted > 0, Head: h,
 	}
 }
 
@@ -189,6 +189,7 @@ type draft struct {
 	entries  []*Entry          // of this batch, dense; those below head.First are gone again
 	members  map[string]Member // changed ones; Role "" = left
 	cids     []bySeq           // of this batch, ascending
+	erased   map[uint64]*Entry // stubs of earlier entries, by seq
 
 	settingsChanged, headChanged, access bool
 }
@@ -268,18 +269,24 @@ func (c *cell) remember(user string, m Member) {
 	c.members[strings.Clone(user)] = m
 }
 
-// setMember writes a membership; Role "" ends it.
+// setMember writes a membership; Role "" ends it, and what operators decided stays.
 func (t *tx) setMember(d *draft, user string, m Member) {
+	switch was := t.member(d, user); {
+	case m.restricted() && !was.restricted():
+		d.change().Restricted++
+	case !m.restricted() && was.restricted():
+		d.change().Restricted--
+	}
 	if d.members == nil {
 		d.members = map[string]Member{}
 	}
 	d.members[user] = m
 	d.access = true
 	k := memberKey(d.key, user)
-	if m.Role == "" {
-		t.remove(k)
-	} else {
+	if m.known() {
 		t.write(k, encodeRecord(m))
+	} else {
+		t.remove(k)
 	}
 	t.changed.Members = append(t.changed.Members, MemberChange{Room: d.key, User: user, Role: m.Role, Since: m.Since})
 }
@@ -296,7 +303,7 @@ func (t *tx) writeDraft(d *draft) {
 
 // publish shows the draft to readers.
 func (d *draft) publish(tail *tailBudget) {
-	if !d.settingsChanged && !d.headChanged && d.members == nil {
+	if !d.settingsChanged && !d.headChanged && d.members == nil && d.erased == nil {
 		return
 	}
 	c := d.cell
@@ -310,6 +317,9 @@ func (d *draft) publish(tail *tailBudget) {
 		}
 	}
 	c.extend(d.entries, d.head, tail)
+	for _, e := range d.erased {
+		c.replace(e)
+	}
 	c.room.Store(picture(d.key, d.settings, d.head))
 }
 

@@ -57,6 +57,13 @@ func (c *cell) extend(entries []*Entry, head Head, b *tailBudget) {
 	}
 }
 
+// replace puts a stub in the place of the entry it is of; callers hold c.mu. The budget goes on counting what was there.
+func (c *cell) replace(e *Entry) {
+	if n := c.entries.len(); n > 0 && e.Seq >= c.entries.at(0).Seq && e.Seq <= c.entries.at(n-1).Seq {
+		c.entries.set(int(e.Seq-c.entries.at(0).Seq), e)
+	}
+}
+
 // dropBelow removes the entries below seq from the tail; callers hold c.mu.
 func (c *cell) dropBelow(seq uint64) {
 	for c.entries.len() > 0 && c.entries.at(0).Seq < seq {

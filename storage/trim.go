@@ -33,6 +33,9 @@ func (t *tx) entry(d *draft, seq uint64) *Entry {
 	if n := len(d.entries); n > 0 && seq >= d.entries[0].Seq {
 		return d.entries[seq-d.entries[0].Seq]
 	}
+	if e := d.erased[seq]; e != nil {
+		return e
+	}
 	e, err := t.s.entry(d.key, seq)
 	if err != nil {
 		t.fail(err)

@@ -82,6 +82,10 @@ type settings struct {
 	Made    int64       `cbor:"6,keyasint"`           // log time, ms
 	Members uint64      `cbor:"7,keyasint,omitempty"`
 	Deleted bool        `cbor:"8,keyasint,omitempty"`
+	Slow    int64       `cbor:"9,keyasint,omitempty"`  // seconds between two messages of one member, 0 = no slow mode
+	Pinned  []uint64    `cbor:"10,keyasint,omitempty"` // seqs, the one pinned last in front. Immutable once stored
+
+	Restricted uint64 `cbor:"11,keyasint,omitempty"` // users with a mute or a ban, ended ones included
 }
 
 // Head is the end of a room's log.
@@ -113,7 +117,12 @@ type Room struct {
 	Owner   string
 	Made    int64 // ms
 	Members uint64
-	Head    Head
+	Slow    int64    // seconds between two messages of one member, 0 = no slow mode
+	Pinned  []uint64 // seqs, the one pinned last in front; not to be changed
+
+	Restricted bool // somebody may be muted or banned: Member says who
+
+	Head Head
 }
 
 // GuestMay returns what guests may do here, the default applied.
@@ -127,12 +136,24 @@ func (r *Room) GuestMay() GuestAccess {
 	return GuestNone
 }
 
-// Member is a user's membership of a room.
+// Member is where a user stands in a room: the membership, and what operators have decided. Muted and Banned are log times
+// (ms) until which that holds, Forever without an end, 0 not at all; a user who is no member has them too.
 type Member struct {
-	Role  Role   `cbor:"1,keyasint"`
-	Since uint64 `cbor:"2,keyasint"` // seq of the entry that says so; the head when the room was made
-	At    int64  `cbor:"3,keyasint"` // log time, ms
+	Role   Role   `cbor:"1,keyasint"`
+	Since  uint64 `cbor:"2,keyasint"` // seq of the entry that says so; the head when the room was made
+	At     int64  `cbor:"3,keyasint"` // log time, ms
+	Muted  int64  `cbor:"4,keyasint,omitempty"`
+	Banned int64  `cbor:"5,keyasint,omitempty"`
 }
+
+// Forever is a time that does not come. It is below 2^53 (design.md, "Sending").
+const Forever = 1<<53 - 1
+
+// restricted reports whether operators have decided something, in force or not any more.
+func (m Member) restricted() bool { return m.Muted != 0 || m.Banned != 0 }
+
+// known reports whether there is something to store.
+func (m Member) known() bool { return m.Role != "" || m.Muted != 0 || m.Banned != 0 }
 
 // Session is a stored session. What a live connection has done since its node last wrote its place is not in it.
 type Session struct {

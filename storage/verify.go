@@ -132,6 +132,13 @@ func (c *verifier) record(k, b []byte) error {
 	case prefixMember:
 		c.v.Members++
 		return decodeRecord(b, new(Member))
+	case prefixSaid:
+		if r := readRecord(b, saidVersion); r.bad || len(r.b) != seqBytes {
+			return ErrEntry
+		}
+		return nil
+	case prefixAudit:
+		return decodeRecord(b, new(AuditRecord))
 	case prefixUserRoom:
 		return c.userRoom(k, b)
 	case prefixCID:
@@ -191,12 +198,18 @@ func (c *verifier) settings(k, b []byte) error {
 	if !st.Deleted {
 		c.v.Rooms++
 	}
-	members := uint64(0)
-	if err := scan(c.db, key(prefixMember, n[0], n[1]), nil, func(_, _ []byte) (bool, error) {
-		members++
-		return true, nil
+	members, restricted := uint64(0), uint64(0)
+	if err := scan(c.db, key(prefixMember, n[0], n[1]), nil, func(_, b []byte) (bool, error) {
+		var m Member
+		err := decodeRecord(b, &m)
+		members += one(m.Role != "")
+		restricted += one(m.restricted())
+		return true, err
 	}); err != nil {
 		return err
+	}
+	if restricted != st.Restricted {
+		return fmt.Errorf("%w: %d restricted users are counted and %d are there", ErrEntry, st.Restricted, restricted)
 	}
 	if members != st.Members {
 		return fmt.Errorf("%w: %d members are counted and %d are there", ErrEntry, st.Members, members)
@@ -233,12 +246,20 @@ func (c *verifier) entry(k, b []byte) error {
 		return fmt.Errorf("%w: it comes where seq %d should", ErrEntry, want)
 	case e.Pos > c.head.Pos || before != nil && e.Pos <= before.Pos:
 		return fmt.Errorf("%w: place %d", ErrEntry, e.Pos)
-	case before != nil && (e.TS < before.TS || e.Total != before.Total+uint64(len(e.JSON))):
+	case before != nil && (e.TS < before.TS || e.Total != before.Total+e.size()):
 		return fmt.Errorf("%w: time or size does not go on from the entry before", ErrEntry)
 	case before != nil && e.N != before.N+one(e.Message()):
 		return fmt.Errorf("%w: n is %d after %d", ErrEntry, e.N, before.N)
 	}
 	return checkJSON(room, e)
+}
+
+// size is what the entry counts in the room's bytes.
+func (e *Entry) size() uint64 {
+	if e.Erased > 0 {
+		return e.Erased
+	}
+	return uint64(len(e.JSON))
 }
 
 func one(b bool) uint64 {

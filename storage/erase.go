@@ -1,0 +1,59 @@
+package storage
+
+import "fmt"
+
+// TypeDelete is the type of entries that delete an earlier message (Append.Target): its place keeps a stub that says who
+// wrote it and when.
+const TypeDelete = "delete"
+
+// target returns the message an entry is about, as the batch leaves it; nil with why when there is none.
+func (t *tx) target(d *draft, seq uint64) (*Entry, Result) {
+	h := &d.head
+	if seq < h.First || seq > h.Seq || h.Index(seq) == h.Index(seq+1) {
+		return nil, Result{Outcome: NotFound, Detail: fmt.Sprintf("room %q has no message %d", d.key.Room, seq)}
+	}
+	e := t.entry(d, seq)
+	if e == nil {
+		return nil, Result{}
+	}
+	if !e.Message() {
+		return nil, Result{Outcome: Conflict, Detail: fmt.Sprintf("entry %d is no message", seq)}
+	}
+	return e, Result{}
+}
+
+// mayErase returns the message that a delete is about: one's own, or anybody's for those who run the room.
+func (t *tx) mayErase(d *draft, c *Append, role Role) (*Entry, Result) {
+	e, r := t.target(d, c.Target)
+	switch {
+	case e == nil:
+		return nil, r
+	case e.Erased > 0:
+		return nil, Result{Outcome: Conflict, Detail: fmt.Sprintf("message %d is deleted already", c.Target)}
+	case e.User != c.From.User && !c.From.Admin && rankOf(role) < rankOperator:
+		return nil, Result{Outcome: Forbidden, Detail: "only its writer and those who run the room delete a message"}
+	}
+	return e, Result{}
+}
+
+// erase puts a stub in the place of a message. by is the entry that says so.
+func (t *tx) erase(d *draft, e, by *Entry, c *Append) {
+	stub := *e
+	stub.Erased, stub.Device = e.size(), ""
+	stub.JSON = appendJSON(nil, d.key, &stub, Actor{User: e.User}, "", []byte(`,"data":{},"deleted":true`))
+	stub.Device = e.Device
+	t.buf = stub.appendTo(t.buf[:0])
+	t.write(entryKey(d.key, e.Seq), t.buf)
+	if n := len(d.entries); n > 0 && e.Seq >= d.entries[0].Seq {
+		d.entries[e.Seq-d.entries[0].Seq] = &stub
+	} else {
+		if d.erased == nil {
+			d.erased = map[uint64]*Entry{}
+		}
+		d.erased[e.Seq] = &stub
+	}
+	d.unpin(e.Seq)
+	if c.From.User != e.User {
+		t.audit(d, by, AuditRecord{By: c.From.User, Act: TypeDelete, User: e.User, Target: e.Seq, Reason: c.Reason})
+	}
+}
