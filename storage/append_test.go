@@ -176,6 +176,12 @@ func TestNumbersOfARoom(t *testing.T) {
 			l.now = max(0, l.now+rapid.Int64Range(-5_000, 5_000).Draw(t, "time step"))
 			c := say("r", "ann", "hi")
 			c.Type = rapid.SampledFrom([]string{"text", "image", "edit", "reaction"}).Draw(t, "type")
+			if n == 0 && c.Type != "image" {
+				c.Type = "text"
+			}
+			if c.Type == "edit" || c.Type == "reaction" {
+				c.Target, c.Emoji = 1, fmt.Sprint(seq)
+			}
 			r := l.done(c)
 			seq++
 			if c.Type == "text" || c.Type == "image" {

@@ -80,6 +80,10 @@ func (t *tx) dispatch(c Command) Result {
 		return t.leave(c)
 	case *Moderate:
 		return t.moderate(c)
+	case *Marks:
+		return t.marks(c)
+	case *SetState:
+		return t.setState(c)
 	case *FollowUp:
 		return t.followUp(c)
 	case *Take:

@@ -61,6 +61,8 @@ func TestCommandsSurviveEncoding(t *testing.T) {
 	commandRoundTrip[Join](t)
 	commandRoundTrip[Leave](t)
 	commandRoundTrip[Moderate](t)
+	commandRoundTrip[Marks](t)
+	commandRoundTrip[SetState](t)
 	commandRoundTrip[FollowUp](t)
 	commandRoundTrip[Take](t)
 	commandRoundTrip[Drop](t)
@@ -90,7 +92,16 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 	recordRoundTrip[sessionRecord](t)
 	recordRoundTrip[outboxItem](t)
 	recordRoundTrip[userCounts](t)
+	recordRoundTrip[Mark](t)
 	roundTrip(t, func(e *Entry) (*Entry, error) { return decodeEntry(e.Seq, e.appendTo(nil)) })
+	roundTrip(t, func(a *AuditRecord) (*AuditRecord, error) {
+		out := &AuditRecord{Pos: a.Pos} // of the key
+		return out, decodeRecord(encodeRecord(a), out)
+	})
+	roundTrip(t, func(f *Fold) (*Fold, error) {
+		out := &Fold{Seq: f.Seq} // of the key
+		return out, decodeRecord(encodeRecord(f), out)
+	})
 	roundTrip(t, func(n *nodeState) (*nodeState, error) { out, err := decodeNode(n.encode()); return &out, err })
 	roundTrip(t, func(p *bootPlace) (*bootPlace, error) { out, err := decodeBootPlace(p.encode()); return &out, err })
 	roundTrip(t, func(x *bySeq) (*bySeq, error) { out, err := decodeBySeq(x.seq, x.appendTo(nil)); return &out, err })

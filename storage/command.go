@@ -36,6 +36,8 @@ const (
 	kindSecret
 	kindNodeLost
 	kindModerate
+	kindMarks
+	kindSetState
 )
 
 const commandVersion = 1
@@ -80,8 +82,12 @@ type Append struct {
 	AutoCreate  RoomKind `cbor:"12,keyasint,omitempty"` // kind of the room made when it does not exist, 0 = refuse
 	RoomsPerDay int      `cbor:"13,keyasint,omitempty"` // limit of rooms so made per user, 0 = none
 
-	Target uint64 `cbor:"14,keyasint,omitempty"` // seq of the entry meant, of a delete
-	Reason string `cbor:"15,keyasint,omitempty"` // of a delete by those who run the room, for its audit log
+	Target   uint64 `cbor:"14,keyasint,omitempty"` // seq of the message meant, of an edit, a delete and a reaction
+	Reason   string `cbor:"15,keyasint,omitempty"` // of a delete by those who run the room, for its audit log
+	ReplyTo  uint64 `cbor:"16,keyasint,omitempty"` // seq of the message answered
+	Collapse string `cbor:"20,keyasint,omitempty"`
+	Emoji    string `cbor:"18,keyasint,omitempty"` // of a reaction
+	Off      bool   `cbor:"19,keyasint,omitempty"` // of a reaction: it ends
 }
 
 // RoomCreate makes a room and its first owner. It appends nothing: the first message has the next seq.
@@ -100,6 +106,10 @@ type RoomSet struct {
 	Name  *string      `cbor:"3,keyasint,omitempty"`
 	Guest *GuestAccess `cbor:"4,keyasint,omitempty"`
 	Kind  *RoomKind    `cbor:"5,keyasint,omitempty"`
+
+	StateBy *StateBy `cbor:"6,keyasint,omitempty"`
+	StateMS *int64   `cbor:"7,keyasint,omitempty"`
+	LiveMS  *int64   `cbor:"8,keyasint,omitempty"`
 }
 
 // RoomDelete ends a room: its entries and members go, its head stays, so that a room made again under the name goes on after it.
@@ -327,6 +337,10 @@ func newCommand(k commandKind) Command {
 		return new(NodeLost)
 	case kindModerate:
 		return new(Moderate)
+	case kindMarks:
+		return new(Marks)
+	case kindSetState:
+		return new(SetState)
 	}
 	return nil
 }

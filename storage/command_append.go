@@ -8,12 +8,12 @@ import (
 
 // Append is nearly all of the log, so it has a form of its own: after version and kind
 //
-//	flags          1 admin, 2 guest, 4 dup, 8 level present, 16 hash present, 32 target and reason present
+//	flags          1 admin, 2 guest, 4 dup, 8 level present, 16 hash present, 32 refers to messages, 64 a reaction ends
 //	sized x 7      namespace, room, user, name, device, type, cid (uvarint length, bytes)
 //	varints        ttl, rooms per day, level (if present)
 //	uvarints       epoch, packet id, kind of room to make
 //	hash           16 bytes (if present)
-//	target         uvarint, and the reason, sized (if present)
+//	target, reply to (uvarints), reason, emoji, collapse key (sized; all if one is present)
 //	the rest       tail
 //
 // In a Will the same struct travels as CBOR.
@@ -23,7 +23,8 @@ const (
 	appendDup
 	appendLevel
 	appendHash
-	appendTarget
+	appendRefers
+	appendOff
 	appendFlagsKnown = 1<<iota - 1
 )
 
@@ -38,7 +39,8 @@ func (c *Append) appendTo(b []byte) []byte {
 		{c.Dup, appendDup},
 		{c.From.Level != nil, appendLevel},
 		{c.Hash != [16]byte{}, appendHash},
-		{c.Target != 0 || c.Reason != "", appendTarget},
+		{c.Target != 0 || c.ReplyTo != 0 || c.Reason != "" || c.Emoji != "" || c.Collapse != "", appendRefers},
+		{c.Off, appendOff},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -59,8 +61,11 @@ func (c *Append) appendTo(b []byte) []byte {
 	if flags&appendHash != 0 {
 		b = append(b, c.Hash[:]...)
 	}
-	if flags&appendTarget != 0 {
-		b = appendSized(binary.AppendUvarint(b, c.Target), c.Reason)
+	if flags&appendRefers != 0 {
+		for _, v := range [...]uint64{c.Target, c.ReplyTo} {
+			b = binary.AppendUvarint(b, v)
+		}
+		b = appendSized(appendSized(appendSized(b, c.Reason), c.Emoji), c.Collapse)
 	}
 	return append(b, c.Tail...)
 }
@@ -101,9 +106,11 @@ func (c *Append) decode(b []byte) error {
 	if flags&appendHash != 0 {
 		copy(c.Hash[:], r.fixed(uint64(len(c.Hash))))
 	}
-	if flags&appendTarget != 0 {
-		c.Target, c.Reason = r.uvarint(), string(r.sized())
+	if flags&appendRefers != 0 {
+		c.Target, c.ReplyTo = r.uvarint(), r.uvarint()
+		c.Reason, c.Emoji, c.Collapse = string(r.sized()), string(r.sized()), string(r.sized())
 	}
+	c.Off = flags&appendOff != 0
 	if r.bad || packet > math.MaxUint16 || kind > math.MaxUint8 || perDay < math.MinInt32 || perDay > math.MaxInt32 {
 		return fmt.Errorf("%w (append)", ErrCommand)
 	}

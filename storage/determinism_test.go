@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -41,6 +42,7 @@ func drawCommand(t *rapid.T) Command {
 		a.From = user
 		a.AutoCreate = RoomKind(small("kind", 3))
 		a.RoomsPerDay = int(small("per day", 3))
+		a.Collapse = rapid.SampledFrom([]string{"", "", "c", "d\x00"}).Draw(t, "collapse key")
 		if rapid.Bool().Draw(t, "with cid") {
 			a.CID = fmt.Sprint("c", small("cid", 2))
 		} else if rapid.Bool().Draw(t, "from session") {
@@ -48,7 +50,7 @@ func drawCommand(t *rapid.T) Command {
 		}
 		return a
 	}
-	switch rapid.IntRange(0, 28).Draw(t, "command") {
+	switch rapid.IntRange(0, 32).Draw(t, "command") {
 	case 25, 26:
 		all := slices.Sorted(maps.Keys(acts))
 		return &Moderate{
@@ -56,10 +58,26 @@ func drawCommand(t *rapid.T) Command {
 			Seconds: int64(small("seconds", 2)), Role: rapid.SampledFrom([]Role{RoleOwner, RoleOperator, RoleMember, "x"}).Draw(t, "role"),
 			Target: small("target", 6), Reason: "why", Data: []byte(`{"text":"hear"}`), MaxMembers: small("members", 3),
 		}
-	case 27, 28:
+	case 27, 28, 29:
 		a := appendOf()
-		a.Type, a.Target, a.Reason = TypeDelete, small("target", 6), "spam"
+		a.Type = rapid.SampledFrom([]string{TypeDelete, TypeEdit, TypeReaction}).Draw(t, "about")
+		a.Target, a.Reason = small("target", 6), "spam"
+		a.Emoji, a.Off = rapid.SampledFrom([]string{"", "x", "y"}).Draw(t, "emoji"), rapid.Bool().Draw(t, "off")
 		return a
+	case 31, 32:
+		c := &SetState{Room: r, From: user, Key: rapid.SampledFrom([]string{"k", "l"}).Draw(t, "key"), MaxKeys: small("keys", 2)}
+		if rapid.Bool().Draw(t, "set") {
+			c.Data = []byte(`{"x":1}`)
+		}
+		if rapid.Bool().Draw(t, "conditional") {
+			c.IfVer = new(small("version", 3))
+		}
+		return c
+	case 30:
+		return &Marks{Marks: []MarkOf{
+			{Room: r, User: user.User, Read: small("read", 8), Delivered: small("delivered", 8)},
+			{Room: room("s"), User: "b", Read: small("read", 8)},
+		}}
 	case 0:
 		return &RoomCreate{Room: r, By: user, Kind: RoomKind(small("kind", 3)), Guest: GuestAccess(small("guest", 3))}
 	case 1:
@@ -227,6 +245,13 @@ func TestApplyIsDeterministic(t *testing.T) {
 		diffDumps(t, dump(t, one), dump(t, s))
 		checkStore(t, one)
 		checkStore(t, s)
+		if err := errors.Join(s.Sync(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		o := Options{Dir: "data/db", FS: fs, Logger: quiet}
+		if _, err := Verify(o, func(err error) { t.Errorf("verify: %v", err) }); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
 

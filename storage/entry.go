@@ -10,17 +10,18 @@ import (
 
 // Entry is one numbered item of a room's log. It is immutable; any number of readers share it.
 type Entry struct {
-	Seq    uint64 // place in the room, dense from 1
-	N      uint64 // messages up to and including this entry
-	Pos    uint64 // place over all rooms, rising
-	TS     int64  // log time, ms since the epoch
-	Total  uint64 // bytes of all entries of the room up to and including this one, trimmed ones included
-	Expiry int64  // log time (ms) after which the entry is not delivered late; 0 = never
-	Erased uint64 // bytes the JSON had before the message was deleted and a stub took its place; 0 = it is whole
-	Type   string
-	User   string // sender; with Device the sender's session (No Local)
-	Device string
-	JSON   []byte // what is delivered, the same bytes to everyone
+	Seq      uint64 // place in the room, dense from 1
+	N        uint64 // messages up to and including this entry
+	Pos      uint64 // place over all rooms, rising
+	TS       int64  // log time, ms since the epoch
+	Total    uint64 // bytes of all entries of the room up to and including this one, trimmed ones included
+	Expiry   int64  // log time (ms) after which the entry is not delivered late; 0 = never
+	Collapse string // collapse_key: of messages with the same one only the newest is delivered late
+	Erased   uint64 // bytes the JSON had before the message was deleted and a stub took its place; 0 = it is whole
+	Type     string
+	User     string // sender; with Device the sender's session (No Local)
+	Device   string
+	JSON     []byte // what is delivered, the same bytes to everyone
 }
 
 // Message reports whether the entry counts in n: everything people wrote, not what happened to it.
@@ -37,28 +38,28 @@ func countsAsMessage(typ string) bool {
 // TypeSystem is the type of entries the broker writes: joined, left.
 const TypeSystem = "system"
 
-// A stub has a version of its own: hardly any entry is one.
+// A stub, and a message with a collapse_key, have a version of their own: hardly any entry is one.
 const (
 	entryVersion     = 1
-	entryVersionStub = 2
+	entryVersionMore = 2
 )
 
 // ErrEntry is returned for a stored entry that cannot be read.
 var ErrEntry = errors.New("stored entry is damaged")
 
-// appendTo appends the stored value: version, uvarints pos n ts total expiry, of a stub erased, three names with length,
-// the JSON.
+// appendTo appends the stored value: version, uvarints pos n ts total expiry, three names with length, the JSON;
+// version 2 has erased and the collapse_key with length before the names.
 func (e *Entry) appendTo(b []byte) []byte {
 	version := byte(entryVersion)
-	if e.Erased > 0 {
-		version = entryVersionStub
+	if e.Erased > 0 || e.Collapse != "" {
+		version = entryVersionMore
 	}
 	b = append(b, version)
 	for _, v := range [...]uint64{e.Pos, e.N, uint64(e.TS), e.Total, uint64(e.Expiry)} {
 		b = binary.AppendUvarint(b, v)
 	}
-	if e.Erased > 0 {
-		b = binary.AppendUvarint(b, e.Erased)
+	if version == entryVersionMore {
+		b = appendSized(binary.AppendUvarint(b, e.Erased), e.Collapse)
 	}
 	for _, s := range [...]string{e.Type, e.User, e.Device} {
 		b = appendSized(b, s)
@@ -72,8 +73,8 @@ func decodeEntry(seq uint64, b []byte) (*Entry, error) {
 	e := &Entry{
 		Seq: seq, Pos: r.uvarint(), N: r.uvarint(), TS: int64(r.uvarint()), Total: r.uvarint(), Expiry: int64(r.uvarint()),
 	}
-	if versionOfEntry(b) == entryVersionStub {
-		e.Erased = r.uvarint()
+	if versionOfEntry(b) == entryVersionMore {
+		e.Erased, e.Collapse = r.uvarint(), string(r.sized())
 	}
 	e.Type, e.User, e.Device = string(r.sized()), string(r.sized()), string(r.sized())
 	if r.bad {
@@ -84,8 +85,8 @@ func decodeEntry(seq uint64, b []byte) (*Entry, error) {
 }
 
 func versionOfEntry(b []byte) byte {
-	if len(b) > 0 && b[0] == entryVersionStub {
-		return entryVersionStub
+	if len(b) > 0 && b[0] == entryVersionMore {
+		return entryVersionMore
 	}
 	return entryVersion
 }
@@ -114,30 +115,36 @@ func appendJSON(dst []byte, r RoomKey, e *Entry, from Actor, role Role, tail []b
 	dst = append(dst, `,"type":"`...)
 	dst = append(dst, e.Type...)
 	dst = append(dst, '"')
-	if from.User != "" {
-		dst = append(dst, `,"from":{"user":"`...)
-		dst = append(dst, from.User...)
-		dst = append(dst, '"')
-		if from.Name != "" {
-			dst = append(dst, `,"name":`...)
-			dst = appendString(dst, from.Name)
-		}
-		if role != "" {
-			dst = append(dst, `,"role":"`...)
-			dst = append(dst, role...)
-			dst = append(dst, '"')
-		}
-		if from.Level != nil {
-			dst = append(dst, `,"level":`...)
-			dst = strconv.AppendInt(dst, *from.Level, 10)
-		}
-		if e.Device != "" {
-			dst = append(dst, `,"device":`...)
-			dst = appendString(dst, e.Device)
-		}
-		dst = append(dst, '}')
-	}
+	dst = appendFrom(dst, from, role, e.Device)
 	dst = append(dst, tail...)
+	return append(dst, '}')
+}
+
+// appendFrom writes the member "from" with a comma before it; nothing when nobody is named.
+func appendFrom(dst []byte, from Actor, role Role, device string) []byte {
+	if from.User == "" {
+		return dst
+	}
+	dst = append(dst, `,"from":{"user":"`...)
+	dst = append(dst, from.User...)
+	dst = append(dst, '"')
+	if from.Name != "" {
+		dst = append(dst, `,"name":`...)
+		dst = appendString(dst, from.Name)
+	}
+	if role != "" {
+		dst = append(dst, `,"role":"`...)
+		dst = append(dst, role...)
+		dst = append(dst, '"')
+	}
+	if from.Level != nil {
+		dst = append(dst, `,"level":`...)
+		dst = strconv.AppendInt(dst, *from.Level, 10)
+	}
+	if device != "" {
+		dst = append(dst, `,"device":`...)
+		dst = appendString(dst, device)
+	}
 	return append(dst, '}')
 }
 

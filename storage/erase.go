@@ -36,24 +36,43 @@ func (t *tx) mayErase(d *draft, c *Append, role Role) (*Entry, Result) {
 	return e, Result{}
 }
 
-// erase puts a stub in the place of a message. by is the entry that says so.
+// erase puts stubs in the places of a message and of its edits. by is the entry that says so.
 func (t *tx) erase(d *draft, e, by *Entry, c *Append) {
-	stub := *e
-	stub.Erased, stub.Device = e.size(), ""
-	stub.JSON = appendJSON(nil, d.key, &stub, Actor{User: e.User}, "", []byte(`,"data":{},"deleted":true`))
-	stub.Device = e.Device
-	t.buf = stub.appendTo(t.buf[:0])
-	t.write(entryKey(d.key, e.Seq), t.buf)
-	if n := len(d.entries); n > 0 && e.Seq >= d.entries[0].Seq {
-		d.entries[e.Seq-d.entries[0].Seq] = &stub
-	} else {
-		if d.erased == nil {
-			d.erased = map[uint64]*Entry{}
+	f := t.fold(d.key, e.Seq)
+	for _, seq := range f.Edits {
+		if edit := t.entry(d, seq); edit != nil {
+			t.stub(d, edit, append(targetJSON(e.Seq), `,"data":{},"deleted":true`...))
 		}
-		d.erased[e.Seq] = &stub
+	}
+	t.stub(d, e, []byte(`,"data":{},"deleted":true`))
+	if e.Collapse != "" {
+		t.forgetCollapseOf(d.key, e)
+	}
+	if len(f.Reactions) > 0 {
+		t.forgetFolds(d.key, e.Seq, e.Seq+1)
+	} else {
+		t.del(foldKey(d.key, e.Seq))
 	}
 	d.unpin(e.Seq)
 	if c.From.User != e.User {
 		t.audit(d, by, AuditRecord{By: c.From.User, Act: TypeDelete, User: e.User, Target: e.Seq, Reason: c.Reason})
 	}
+}
+
+// stub replaces what an entry says by tail, in the store, and in memory when the batch is shown.
+func (t *tx) stub(d *draft, e *Entry, tail []byte) {
+	stub := *e
+	stub.Erased, stub.Device, stub.Collapse = e.size(), "", ""
+	stub.JSON = appendJSON(nil, d.key, &stub, Actor{User: e.User}, "", tail)
+	stub.Device = e.Device
+	t.buf = stub.appendTo(t.buf[:0])
+	t.write(entryKey(d.key, e.Seq), t.buf)
+	if n := len(d.entries); n > 0 && e.Seq >= d.entries[0].Seq {
+		d.entries[e.Seq-d.entries[0].Seq] = &stub
+		return
+	}
+	if d.erased == nil {
+		d.erased = map[uint64]*Entry{}
+	}
+	d.erased[e.Seq] = &stub
 }

@@ -18,6 +18,12 @@ import (
 //	J ns 00 room 00 user           membership, mute and ban, as the room has them
 //	L ns 00 room 00 user           log time of the user's last message, while the room is in slow mode
 //	A ns 00 room 00 pos            what operators did (audit.go)
+//	F ns 00 room 00 seq            what later entries made of a message (fold.go)
+//	V ns 00 room 00 seq user 00 emoji  a user's reaction to a message
+//	T ns 00 room 00 key            last value of a state key (state.go)
+//	Y ns 00 room 00 user 00 collapse key  seq of the newest message with it (collapse.go)
+//	Z ns 00 room 00 seq            its writer and collapse key
+//	W ns 00 user 00 room           how far a member has read (marks.go)
 //	U ns 00 user 00 room           membership, as the user's list has it (by FollowUp)
 //	D ns 00 room 00 user 00 cid    cid -> seq, hash
 //	C ns 00 room 00 seq            seq -> user, cid (to forget cids by age)
@@ -27,31 +33,37 @@ import (
 //	O id                           outbox
 //	K name                         cluster-wide secret
 const (
-	prefixMeta       = 'M'
-	prefixNode       = 'N'
-	prefixGroup      = 'G'
-	prefixBootPlace  = 'B'
-	prefixRoom       = 'R'
-	prefixHead       = 'H'
-	prefixEntry      = 'E'
-	prefixMember     = 'J'
-	prefixSaid       = 'L'
-	prefixAudit      = 'A'
-	prefixUserRoom   = 'U'
-	prefixCID        = 'D'
-	prefixCIDBySeq   = 'C'
-	prefixSession    = 'S'
-	prefixLag        = 'X'
-	prefixUserCounts = 'Q'
-	prefixOutbox     = 'O'
-	prefixSecret     = 'K'
-	separator        = 0x00
-	escape           = 0x01 // in a client id: 00 -> 01 01, 01 -> 01 02
-	escapedSeparator = 0x01
-	escapedEscape    = 0x02
-	seqBytes         = 8
-	keyMetaApplied   = "M"
-	keyCapacity      = 96
+	prefixMeta          = 'M'
+	prefixNode          = 'N'
+	prefixGroup         = 'G'
+	prefixBootPlace     = 'B'
+	prefixRoom          = 'R'
+	prefixHead          = 'H'
+	prefixEntry         = 'E'
+	prefixMember        = 'J'
+	prefixSaid          = 'L'
+	prefixFold          = 'F'
+	prefixReaction      = 'V'
+	prefixMark          = 'W'
+	prefixState         = 'T'
+	prefixCollapse      = 'Y'
+	prefixCollapseBySeq = 'Z'
+	prefixAudit         = 'A'
+	prefixUserRoom      = 'U'
+	prefixCID           = 'D'
+	prefixCIDBySeq      = 'C'
+	prefixSession       = 'S'
+	prefixLag           = 'X'
+	prefixUserCounts    = 'Q'
+	prefixOutbox        = 'O'
+	prefixSecret        = 'K'
+	separator           = 0x00
+	escape              = 0x01 // in a client id: 00 -> 01 01, 01 -> 01 02
+	escapedSeparator    = 0x01
+	escapedEscape       = 0x02
+	seqBytes            = 8
+	keyMetaApplied      = "M"
+	keyCapacity         = 96
 )
 
 // key builds a key of names, each ended by the separator.

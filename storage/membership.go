@@ -10,7 +10,7 @@ import (
 // makeRoom creates the room, or makes it again under an old name: its numbers go on after the old head.
 func (t *tx) makeRoom(d *draft, owner string, kind RoomKind, name string, guest GuestAccess) (outbox uint64) {
 	st := d.change()
-	*st = settings{Kind: kind, Name: name, Guest: guest, Owner: owner, Made: t.now}
+	*st = settings{Kind: kind, Name: name, Guest: guest, Owner: owner, Made: t.now, MadePos: t.meta.Pos}
 	d.head.First, d.head.Holes = d.head.Seq+1, nil
 	d.head.Gone = d.head.Total
 	d.headChanged, d.access = true, true
@@ -84,7 +84,19 @@ func (t *tx) roomSet(c *RoomSet) Result {
 	if c.Kind != nil && !c.Kind.known() || c.Guest != nil && !c.Guest.known() {
 		return Result{Outcome: Conflict, Detail: "there is no such kind of room or guest access"}
 	}
+	if c.StateBy != nil && *c.StateBy > StateByOperators || c.StateMS != nil && *c.StateMS < 0 || c.LiveMS != nil && *c.LiveMS < 0 {
+		return Result{Outcome: Conflict, Detail: "there is no such setting of state"}
+	}
 	st := d.change()
+	if c.StateBy != nil {
+		st.StateBy = *c.StateBy
+	}
+	if c.StateMS != nil {
+		st.StateMS = *c.StateMS
+	}
+	if c.LiveMS != nil {
+		st.LiveMS = *c.LiveMS
+	}
 	if c.Name != nil {
 		st.Name = *c.Name
 	}
@@ -113,6 +125,7 @@ func (t *tx) roomDelete(c *RoomDelete) Result {
 		}
 	}
 	t.forgetSaid(d.key)
+	t.forgetStates(d.key)
 	from := key(prefixEntry, c.Room.NS, c.Room.Room)
 	t.delRange(from, end(from))
 	for _, p := range []byte{prefixCID, prefixCIDBySeq} {
@@ -120,8 +133,13 @@ func (t *tx) roomDelete(c *RoomDelete) Result {
 		t.forgetRange(from, end(from))
 	}
 	d.cids = nil
+	t.forgetFolds(c.Room, 0, ^uint64(0))
+	for _, p := range []byte{prefixCollapse, prefixCollapseBySeq} {
+		from := key(p, c.Room.NS, c.Room.Room)
+		t.forgetRange(from, end(from))
+	}
 	st := d.change()
-	st.Deleted, st.Members = true, 0
+	st.Deleted, st.Members, st.States, st.Tombs = true, 0, 0, 0
 	d.head.First, d.head.Gone, d.head.GonePos = d.head.Seq+1, d.head.Total, d.head.Pos
 	d.head.Holes = nil
 	d.headChanged, d.access = true, true
@@ -185,6 +203,9 @@ func (t *tx) leave(c *Leave) Result {
 	if was.Role == "" {
 		return Result{Seq: d.head.Seq}
 	}
+	if d.settings.Kind == Direct {
+		return directRoom()
+	}
 	d.change().Members--
 	e := t.system(d, c.By, was.Role, "left")
 	t.setMember(d, c.By.User, Member{Since: e.Seq, At: t.now, Muted: was.Muted})
@@ -205,14 +226,18 @@ type outboxItem struct {
 	Role Role    `cbor:"3,keyasint,omitempty"` // "" = no longer a member
 	Seq  uint64  `cbor:"4,keyasint"`
 	At   int64   `cbor:"5,keyasint,omitempty"`
+	// Role alone changed: who reads the user's rooms goes on where it is.
+	Quiet bool `cbor:"6,keyasint,omitempty"`
 }
 
 func outboxKey(id uint64) []byte { return withNumber(key(prefixOutbox), id) }
 
 // post puts an item in the outbox and returns its number.
-func (t *tx) post(r RoomKey, user string, m Member) uint64 {
+func (t *tx) post(r RoomKey, user string, m Member) uint64 { return t.postItem(r, user, m, false) }
+
+func (t *tx) postItem(r RoomKey, user string, m Member, quiet bool) uint64 {
 	t.meta.Outbox++
-	t.set(outboxKey(t.meta.Outbox), encodeRecord(outboxItem{Room: r, User: user, Role: m.Role, Seq: m.Since, At: m.At}))
+	t.set(outboxKey(t.meta.Outbox), encodeRecord(outboxItem{Room: r, User: user, Role: m.Role, Seq: m.Since, At: m.At, Quiet: quiet}))
 	t.changed.Outbox = true
 	return t.meta.Outbox
 }
@@ -240,8 +265,9 @@ func (t *tx) followUp(c *FollowUp) Result {
 		t.remove(uk)
 	} else {
 		t.write(uk, encodeRecord(Member{Role: it.Role, Since: it.Seq, At: it.At}))
-		// Said again: who read the user's list since the join did not find the room there.
-		t.changed.Members = append(t.changed.Members, MemberChange{Room: it.Room, User: it.User, Role: it.Role, Since: it.Seq})
+		if !it.Quiet { // said again: who read the user's list since the join did not find the room there
+			t.changed.Members = append(t.changed.Members, MemberChange{Room: it.Room, User: it.User, Role: it.Role, Since: it.Seq})
+		}
 	}
 	t.del(k)
 	t.meta.FollowedUp = c.ID

@@ -34,21 +34,19 @@ func (t *tx) appendMessage(c *Append) Result {
 	if refusal.Outcome != Done {
 		return refusal
 	}
-	var target *Entry
-	if c.Type == TypeDelete {
-		if target, refusal = t.mayErase(d, c, role); target == nil {
-			return refusal
-		}
+	do, again, refusal := t.refer(d, c, role)
+	if refusal.Outcome != Done || again {
+		return refusal
 	}
 	if refusal = t.slowed(d, c, role); refusal.Outcome != Done {
 		return refusal
 	}
-	e := t.push(d, c.Type, c.From, c.Device, role, c.Tail, c.TTL)
+	e := t.pushCollapsing(d, c, role)
 	if c.CID != "" {
 		t.rememberCID(d, c, e)
 	}
-	if target != nil {
-		t.erase(d, target, e, c)
+	if do != nil {
+		do(e)
 	}
 	return Result{Seq: e.Seq, TS: e.TS, Created: create}
 }
@@ -109,15 +107,29 @@ const maxTTL = 1 << 42
 
 // push writes the next entry of the room.
 func (t *tx) push(d *draft, typ string, from Actor, device string, role Role, tail []byte, ttl int64) *Entry {
+	return t.pushEntry(d, &Entry{Type: typ, User: from.User, Device: device}, from, role, tail, ttl)
+}
+
+// pushCollapsing is push of a message that may have a collapse_key.
+func (t *tx) pushCollapsing(d *draft, c *Append, role Role) *Entry {
+	e := &Entry{Type: c.Type, User: c.From.User, Device: c.Device, Collapse: c.Collapse}
+	t.pushEntry(d, e, c.From, role, c.Tail, c.TTL)
+	if e.Collapse != "" {
+		t.rememberCollapse(d, e)
+	}
+	return e
+}
+
+func (t *tx) pushEntry(d *draft, e *Entry, from Actor, role Role, tail []byte, ttl int64) *Entry {
 	t.meta.Pos++
 	h := &d.head
 	h.Seq++
-	if countsAsMessage(typ) {
+	if e.Message() {
 		h.N++
 	}
 	h.TS = max(t.now, h.TS)
 	h.Pos = t.meta.Pos
-	e := &Entry{Seq: h.Seq, N: h.N, Pos: h.Pos, TS: h.TS, Type: typ, User: from.User, Device: device}
+	e.Seq, e.N, e.Pos, e.TS = h.Seq, h.N, h.Pos, h.TS
 	if ttl > 0 {
 		e.Expiry = h.TS + min(ttl, maxTTL)*1000
 	}

@@ -246,7 +246,43 @@ func (t *tx) slow(d *draft, c *Moderate, _ Member) (*done, Result) {
 	return &done{extra: strconv.AppendInt([]byte(`,"seconds":`), c.Seconds, 10), seconds: c.Seconds}, Result{}
 }
 
+// maxRestricted bounds the users of a room who are muted or banned.
+const maxRestricted = 10_000
+
+// sweepEach is how often, in ms of log time, a room that is full of ended mutes and bans forgets them.
+const sweepEach = 60 * 60 * 1000
+
+// restrictable refuses one more mute or ban where there are as many as are allowed.
+func (t *tx) restrictable(d *draft, m Member) Result {
+	if m.restricted() || d.settings.Restricted < maxRestricted {
+		return Result{}
+	}
+	if t.now >= d.settings.Swept+sweepEach {
+		d.change().Swept = t.now
+		for _, u := range t.known(d) {
+			old := t.member(d, u)
+			left := old
+			if left.Muted <= t.now {
+				left.Muted = 0
+			}
+			if left.Banned <= t.now {
+				left.Banned = 0
+			}
+			if left != old {
+				t.setMember(d, u, left)
+			}
+		}
+	}
+	if d.settings.Restricted < maxRestricted {
+		return Result{}
+	}
+	return Result{Outcome: Limit, Detail: fmt.Sprintf("%d users are muted or banned here, which is the limit; lift some first", maxRestricted)}
+}
+
 func (t *tx) mute(d *draft, c *Moderate, m Member) (*done, Result) {
+	if r := t.restrictable(d, m); r.Outcome != Done {
+		return nil, r
+	}
 	m.Muted = t.end(c.Seconds)
 	t.setMember(d, c.User, m)
 	return &done{extra: untilJSON(m.Muted), until: m.Muted}, Result{}
@@ -262,10 +298,15 @@ func (t *tx) unmute(d *draft, c *Moderate, m Member) (*done, Result) {
 }
 
 func (t *tx) ban(d *draft, c *Moderate, m Member) (*done, Result) {
-	if d.settings.Kind == Direct && !c.By.Admin {
-		return nil, directRoom()
+	if r := t.restrictable(d, m); r.Outcome != Done {
+		return nil, r
 	}
 	until := t.end(c.Seconds)
+	if d.settings.Kind == Direct { // which keeps its two
+		m.Banned = until
+		t.setMember(d, c.User, m)
+		return &done{extra: untilJSON(until), until: until}, Result{}
+	}
 	return &done{extra: untilJSON(until), until: until, after: func(e *Entry) uint64 {
 		return t.expel(d, c.User, m, Member{Since: e.Seq, At: t.now, Muted: m.Muted, Banned: until})
 	}}, Result{}
@@ -320,7 +361,7 @@ func (t *tx) setRole(d *draft, c *Moderate, m Member) (*done, Result) {
 	return &done{extra: extra, after: func(*Entry) uint64 {
 		m.Role = c.Role
 		t.setMember(d, c.User, m)
-		return t.post(d.key, c.User, m)
+		return t.postItem(d.key, c.User, m, true)
 	}}, Result{}
 }
 
@@ -392,6 +433,9 @@ func (d *draft) unpin(seq uint64) bool {
 	return true
 }
 
-func (t *tx) announce(_ *draft, c *Moderate, _ Member) (*done, Result) {
+func (t *tx) announce(d *draft, c *Moderate, _ Member) (*done, Result) {
+	if r := t.silenced(t.member(d, c.By.User)); r.Outcome != Done && !c.By.Admin {
+		return nil, r
+	}
 	return &done{extra: append([]byte(`,"announcement":`), c.Data...)}, Result{}
 }

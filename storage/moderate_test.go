@@ -242,7 +242,10 @@ func TestDirectRoomsKeepTheirTwo(t *testing.T) {
 	l := newTestLog(t)
 	l.done(&RoomCreate{Room: room("r"), By: from("olga"), Kind: Direct})
 	l.done(&Join{Room: room("r"), By: Actor{User: "max", Admin: true}})
-	for _, a := range []Act{ActInvite, ActKick, ActBan} {
+	if r := l.do(&Leave{Room: room("r"), By: from("max")}); r.Outcome != Conflict {
+		t.Errorf("left: %+v", r)
+	}
+	for _, a := range []Act{ActInvite, ActKick} {
 		c := act("olga", a, "max")
 		if a == ActInvite {
 			c.User = "zoe"
@@ -251,6 +254,46 @@ func TestDirectRoomsKeepTheirTwo(t *testing.T) {
 			t.Errorf("%s: %+v", a, r)
 		}
 	}
+	l.done(act("root", ActBan, "max"))
+	if r := l.do(say("r", "max", "hi")); r.Outcome != Banned || l.count("r") != 2 {
+		t.Errorf("banned by an admin: %+v, %d members", r, l.count("r"))
+	}
+	l.done(act("root", ActUnban, "max"))
+	l.done(say("r", "max", "hi"))
+}
+
+// Mutes and bans have a limit; ended ones make room.
+func TestRestrictionsAreLimited(t *testing.T) {
+	l := moderated(t, Public)
+	mute := func(i int) *Moderate { return act("opa", ActMute, fmt.Sprint("u", i)) }
+	for at := 0; at < maxRestricted; at += 500 {
+		var cmds []Command
+		for i := range 500 {
+			cmds = append(cmds, mute(at+i))
+		}
+		l.as("a", cmds...)
+	}
+	if r := l.do(mute(maxRestricted)); r.Outcome != Limit {
+		t.Errorf("one more: %+v", r)
+	}
+	l.now += sweepEach
+	l.done(mute(maxRestricted))
+	if r, err := l.s.Room(room("r")); err != nil || !r.Restricted {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if st, _, err := readSettings(l.s.db, room("r")); err != nil || st.Restricted != 1 {
+		t.Errorf("%d are left, %v", st.Restricted, err)
+	}
+}
+
+// Who is muted announces nothing either.
+func TestMutedOperator(t *testing.T) {
+	l := moderated(t, Public)
+	l.done(act("olga", ActMute, "opa"))
+	if r := l.do(act("opa", ActAnnounce, "")); r.Outcome != Muted {
+		t.Errorf("%+v", r)
+	}
+	l.done(act("olga", ActAnnounce, ""))
 }
 
 func deleteOf(user string, seq uint64) *Append {

@@ -20,6 +20,14 @@ func wellNamed(c Command) bool {
 		return goodRoom(c.Room) && good(c.By.User)
 	case *Moderate:
 		return goodRoom(c.Room) && good(c.By.User) && good(c.User) && good(string(c.Role))
+	case *SetState:
+		return goodRoom(c.Room) && good(c.From.User) && good(c.Key) && c.Key != ""
+	case *Marks:
+		for i := range c.Marks {
+			if !goodRoom(c.Marks[i].Room) || !good(c.Marks[i].User) {
+				return false
+			}
+		}
 	case *Trim:
 		return goodRoom(c.Room)
 	case *Forget:

@@ -26,8 +26,10 @@ const (
 	SlowMode
 )
 
-var outcomeNames = [...]string{"done", "fenced", "not_found", "not_member", "forbidden", "guest_read_only", "room_frozen", "cid_conflict", "conflict", "limit",
-	"muted", "banned", "slow_mode"}
+var outcomeNames = [...]string{
+	"done", "fenced", "not_found", "not_member", "forbidden", "guest_read_only", "room_frozen", "cid_conflict", "conflict", "limit",
+	"muted", "banned", "slow_mode",
+}
 
 // String returns the wire code.
 func (o Outcome) String() string {

@@ -176,7 +176,8 @@ func picture(k RoomKey, st *settings, h Head) *Room {
 	}
 	return &Room{
 		Key: k, Kind: st.Kind, Name: st.Name, Guest: st.Guest, Frozen: st.Frozen, Owner: st.Owner,
-		Made: st.Made, Members: st.Members, Slow: st.Slow, Pinned: st.Pinned, Restricted: st.Restricted > 0, Head: h,
+		Made: st.Made, Members: st.Members, Slow: st.Slow, Pinned: st.Pinned, Restricted: st.Restricted > 0,
+		States: st.States, StateBy: st.StateBy, StateMS: st.StateMS, LiveMS: st.LiveMS, MadePos: st.MadePos, Head: h,
 	}
 }
 
@@ -271,7 +272,11 @@ func (c *cell) remember(user string, m Member) {
 
 // setMember writes a membership; Role "" ends it, and what operators decided stays.
 func (t *tx) setMember(d *draft, user string, m Member) {
-	switch was := t.member(d, user); {
+	was := t.member(d, user)
+	if joins := m.Role != ""; joins != (was.Role != "") {
+		t.beginMark(d, user, joins, m.Since)
+	}
+	switch {
 	case m.restricted() && !was.restricted():
 		d.change().Restricted++
 	case !m.restricted() && was.restricted():
@@ -288,7 +293,9 @@ func (t *tx) setMember(d *draft, user string, m Member) {
 	} else {
 		t.remove(k)
 	}
-	t.changed.Members = append(t.changed.Members, MemberChange{Room: d.key, User: user, Role: m.Role, Since: m.Since})
+	if (m.Role != "") != (was.Role != "") {
+		t.changed.Members = append(t.changed.Members, MemberChange{Room: d.key, User: user, Role: m.Role, Since: m.Since})
+	}
 }
 
 func (t *tx) writeDraft(d *draft) {

@@ -22,6 +22,8 @@ func (t *tx) trim(c *Trim) Result {
 		return Result{Outcome: Conflict, Detail: "no bound lets that entry go"}
 	}
 	t.delRange(entryKey(c.Room, d.head.First), entryKey(c.Room, c.Upto+1))
+	t.forgetFolds(c.Room, d.head.First, c.Upto+1)
+	t.forgetCollapse(c.Room, d.head.First, c.Upto)
 	d.head.trimTo(c.Upto + 1)
 	d.head.Gone, d.head.GonePos = e.Total, e.Pos
 	d.headChanged = true

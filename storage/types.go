@@ -61,6 +61,35 @@ func ParseGuestAccess(s string) (g GuestAccess, ok bool) {
 	return 0, false
 }
 
+// StateBy says who sets the state of a room.
+type StateBy byte
+
+// Who sets it. The zero value is every member.
+const (
+	StateByMembers StateBy = iota
+	StateByOperators
+)
+
+var stateByNames = [...]string{"members", "operators"}
+
+// String returns the name used on the wire.
+func (s StateBy) String() string {
+	if int(s) < len(stateByNames) {
+		return stateByNames[s]
+	}
+	return ""
+}
+
+// ParseStateBy reads a name of the wire; ok is false for any other text.
+func ParseStateBy(s string) (by StateBy, ok bool) {
+	for i, n := range stateByNames {
+		if n == s {
+			return StateBy(i), true
+		}
+	}
+	return 0, false
+}
+
 // Role is a user's place in a room.
 type Role string
 
@@ -86,6 +115,15 @@ type settings struct {
 	Pinned  []uint64    `cbor:"10,keyasint,omitempty"` // seqs, the one pinned last in front. Immutable once stored
 
 	Restricted uint64 `cbor:"11,keyasint,omitempty"` // users with a mute or a ban, ended ones included
+
+	States  uint64  `cbor:"12,keyasint,omitempty"` // keys of state that are set
+	Tombs   uint64  `cbor:"13,keyasint,omitempty"` // and those that are remembered as deleted
+	StateBy StateBy `cbor:"14,keyasint,omitempty"`
+	StateMS int64   `cbor:"15,keyasint,omitempty"` // each key is told at most once in that time, 0 = with every change
+	LiveMS  int64   `cbor:"16,keyasint,omitempty"` // the same of live values
+
+	MadePos uint64 `cbor:"17,keyasint,omitempty"` // place over all rooms at which it was made
+	Swept   int64  `cbor:"18,keyasint,omitempty"` // log time (ms) when ended mutes and bans were forgotten last
 }
 
 // Head is the end of a room's log.
@@ -121,6 +159,12 @@ type Room struct {
 	Pinned  []uint64 // seqs, the one pinned last in front; not to be changed
 
 	Restricted bool // somebody may be muted or banned: Member says who
+
+	States  uint64 // keys of state that are set
+	StateBy StateBy
+	StateMS int64  // each key of state is told at most once in that time, 0 = with every change
+	LiveMS  int64  // the same of live values
+	MadePos uint64 // place over all rooms at which it was made: what is older is of a room of that name before
 
 	Head Head
 }

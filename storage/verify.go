@@ -103,7 +103,7 @@ func (c *verifier) meta() error {
 
 // record checks one record.
 func (c *verifier) record(k, b []byte) error {
-	if len(k) == 0 || len(k) < 1+seqBytes && bytes.IndexByte([]byte{prefixEntry, prefixCIDBySeq, prefixOutbox}, k[0]) >= 0 {
+	if len(k) == 0 || len(k) < 1+seqBytes && bytes.IndexByte([]byte{prefixEntry, prefixCIDBySeq, prefixOutbox, prefixFold, prefixAudit, prefixCollapseBySeq}, k[0]) >= 0 {
 		return fmt.Errorf("%w: key", ErrEntry)
 	}
 	switch k[0] {
@@ -132,6 +132,31 @@ func (c *verifier) record(k, b []byte) error {
 	case prefixMember:
 		c.v.Members++
 		return decodeRecord(b, new(Member))
+	case prefixFold:
+		return c.fold(k, b)
+	case prefixReaction:
+		return nil // counted by its fold
+	case prefixMark:
+		return c.mark(k, b)
+	case prefixCollapse:
+		seq, err := decodeCollapse(b)
+		if err != nil {
+			return err
+		}
+		n, err := names(k, 3)
+		if err != nil {
+			return err
+		}
+		return c.has(collapseBySeqKey(RoomKey{NS: n[0], Room: n[1]}, seq))
+	case prefixCollapseBySeq:
+		n, err := names(k[:len(k)-seqBytes], 2)
+		if err != nil {
+			return err
+		}
+		return c.has(entryKey(RoomKey{NS: n[0], Room: n[1]}, binary.BigEndian.Uint64(k[len(k)-seqBytes:])))
+	case prefixState:
+		_, err := decodeState(b)
+		return err
 	case prefixSaid:
 		if r := readRecord(b, saidVersion); r.bad || len(r.b) != seqBytes {
 			return ErrEntry
@@ -207,6 +232,18 @@ func (c *verifier) settings(k, b []byte) error {
 		return true, err
 	}); err != nil {
 		return err
+	}
+	set, tombs := uint64(0), uint64(0)
+	if err := scan(c.db, key(prefixState, n[0], n[1]), nil, func(_, b []byte) (bool, error) {
+		v, err := decodeState(b)
+		set += one(!v.Deleted)
+		tombs += one(v.Deleted)
+		return true, err
+	}); err != nil {
+		return err
+	}
+	if set != st.States || tombs != st.Tombs {
+		return fmt.Errorf("%w: %d and %d state keys are counted and %d and %d are there", ErrEntry, st.States, st.Tombs, set, tombs)
 	}
 	if restricted != st.Restricted {
 		return fmt.Errorf("%w: %d restricted users are counted and %d are there", ErrEntry, st.Restricted, restricted)
@@ -328,6 +365,48 @@ func (c *verifier) endRoom() {
 		c.fault(fmt.Errorf("%w: room %q of %q ends with seq %d, its head says %d", ErrEntry, c.room.Room, c.room.NS, c.last.Seq, h.Seq))
 	}
 	c.last, c.room = nil, RoomKey{}
+}
+
+// fold holds the reactions a message counts against those who made them.
+func (c *verifier) fold(k, b []byte) error {
+	var f Fold
+	if err := decodeRecord(b, &f); err != nil {
+		return err
+	}
+	n, err := names(k[:len(k)-seqBytes], 2)
+	if err != nil {
+		return err
+	}
+	room, seq := RoomKey{NS: n[0], Room: n[1]}, binary.BigEndian.Uint64(k[len(k)-seqBytes:])
+	counts := map[string]uint64{}
+	prefix := withNumber(key(prefixReaction, room.NS, room.Room), seq)
+	if err := scan(c.db, prefix, nil, func(rk, _ []byte) (bool, error) {
+		_, emoji, _ := bytes.Cut(rk[len(prefix):], []byte{separator})
+		counts[string(emoji)]++
+		return true, nil
+	}); err != nil {
+		return err
+	}
+	for _, r := range f.Reactions {
+		if counts[r.Emoji] != r.N {
+			return fmt.Errorf("%w: %d reactions %q are counted and %d are there", ErrEntry, r.N, r.Emoji, counts[r.Emoji])
+		}
+	}
+	if len(counts) != len(f.Reactions) {
+		return fmt.Errorf("%w: %d different reactions are counted and %d are there", ErrEntry, len(f.Reactions), len(counts))
+	}
+	return c.has(entryKey(room, seq))
+}
+
+func (c *verifier) mark(k, b []byte) error {
+	if err := decodeRecord(b, new(Mark)); err != nil {
+		return err
+	}
+	n, err := names(k, 2)
+	if err != nil {
+		return err
+	}
+	return c.has(memberKey(RoomKey{NS: n[0], Room: n[2]}, n[1]))
 }
 
 func (c *verifier) userRoom(k, b []byte) error {

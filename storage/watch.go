@@ -7,12 +7,27 @@ type Changes struct {
 	Rooms      map[RoomKey]RoomChange
 	Members    []MemberChange // in log order
 	Taken      []Taken        // in log order
-	Outbox     bool           // items wait
-	FollowedUp bool           // items were carried to their users
-	Wills      bool           // a will waits for its time
+	Marks      []MarkChange   // in log order
+	States     map[StateName]struct{}
+	Outbox     bool // items wait
+	FollowedUp bool // items were carried to their users
+	Wills      bool // a will waits for its time
 	Secrets    bool
 	Nodes      []NodeChange // in log order
 	Reset      bool         // Swap: everything may have changed, what was read before says nothing about now
+}
+
+// MarkChange says how far a member has read now.
+type MarkChange struct {
+	Room RoomKey
+	User string
+	Mark Mark
+}
+
+// StateName names a state key that has another value now. What it is, is read from the store.
+type StateName struct {
+	Room RoomKey
+	Key  string
 }
 
 // RoomChange says what kind of thing changed in a room. What it is now is read from the store.
@@ -63,12 +78,23 @@ func (c *Changes) mark(k RoomKey, rc RoomChange) {
 	}
 }
 
+func (c *Changes) state(k StateName) {
+	if c.States == nil {
+		c.States = map[StateName]struct{}{}
+	}
+	c.States[k] = struct{}{}
+}
+
 func (c *Changes) add(n *Changes) {
 	for k, rc := range n.Rooms {
 		c.mark(k, rc)
 	}
 	c.Members = append(c.Members, n.Members...)
 	c.Taken = append(c.Taken, n.Taken...)
+	c.Marks = append(c.Marks, n.Marks...)
+	for k := range n.States {
+		c.state(k)
+	}
 	c.Outbox = c.Outbox || n.Outbox
 	c.FollowedUp = c.FollowedUp || n.FollowedUp
 	c.Wills = c.Wills || n.Wills
