@@ -1,6 +1,8 @@
 package hooks
 
 import (
+	"time"
+
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
@@ -11,6 +13,7 @@ import (
 type Rooms interface {
 	Room(k storage.RoomKey) (*storage.Room, error)
 	Member(k storage.RoomKey, user string) (storage.Member, error)
+	Applied() (index uint64, logTime int64)
 }
 
 // Access answers who may read and write. It is asked at every subscription and again whenever a room changes.
@@ -22,6 +25,11 @@ func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
 	if err != nil || r == nil {
 		return false, err
 	}
+	if r.Restricted {
+		if m, err := a.Rooms.Member(k, id.User); err != nil || a.over(m.Banned) > 0 && !id.Admin {
+			return false, err
+		}
+	}
 	if id.Guest {
 		return r.GuestMay() >= storage.GuestRead, nil
 	}
@@ -29,6 +37,12 @@ func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
 		return true, nil
 	}
 	return a.Joined(id, k)
+}
+
+// over returns how long, in log time, something still lasts that ends then.
+func (a Access) over(until int64) time.Duration {
+	_, now := a.Rooms.Applied()
+	return time.Duration(max(until-now, 0)) * time.Millisecond
 }
 
 // Joined reports whether id is a member of the room.
@@ -50,17 +64,26 @@ func (a Access) mayWriteLive(id auth.Identity, k storage.RoomKey) *problem.Probl
 	if r == nil {
 		return problem.New(problem.NotFound, "There is no room %q.", k.Room)
 	}
-	if id.Admin || r.Kind == storage.Public && !r.Frozen {
+	if id.Admin || r.Kind == storage.Public && !r.Frozen && !r.Restricted {
 		return nil
 	}
-	var m storage.Member
-	if !id.Guest {
-		if m, err = a.Rooms.Member(k, id.User); err != nil {
-			return refusal(err)
+	m, err := a.Rooms.Member(k, id.User)
+	if err != nil {
+		return refusal(err)
+	}
+	for _, s := range [...]struct {
+		until int64
+		code  problem.Code
+	}{{m.Banned, problem.Banned}, {m.Muted, problem.Muted}} {
+		if left := a.over(s.until); left > 0 {
+			if s.until == storage.Forever {
+				left = 0
+			}
+			return problem.New(s.code, "").After(left)
 		}
-		if m.Role == "" && r.Kind != storage.Public {
-			return problem.New(problem.NotMember, "")
-		}
+	}
+	if m.Role == "" && !id.Guest && r.Kind != storage.Public {
+		return problem.New(problem.NotMember, "")
 	}
 	if r.Frozen && m.Role != storage.RoleOwner && m.Role != storage.RoleOperator {
 		return problem.New(problem.RoomFrozen, "")

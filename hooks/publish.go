@@ -31,6 +31,8 @@ type Action struct {
 	Append *storage.Append
 	Live   *Live
 	Call   *Call
+	Mark   *storage.MarkOf
+	State  *storage.SetState
 }
 
 // Live is a value that is passed on and never stored.
@@ -51,6 +53,10 @@ type Call struct {
 type Posting interface {
 	// MayPost says why id may not post to the room, whatever the message is.
 	MayPost(id auth.Identity, room string) error
+	// DraftState makes the command of a state value, or says why it may not be set. An empty payload deletes the key.
+	DraftState(id auth.Identity, room, key string, payload []byte) (*storage.SetState, error)
+	// ParseMark reads a read mark, or says why it is none.
+	ParseMark(id auth.Identity, room string, payload []byte) (storage.MarkOf, error)
 	// Draft makes the command of a payload, or says why it may not be posted. The command does not alias the payload.
 	Draft(id auth.Identity, room, typ string, payload []byte, opt envelope.Options) (*storage.Append, error)
 }
@@ -80,8 +86,30 @@ func (r *Publishing) Decide(p *Publish) (Action, *problem.Problem) {
 	switch t.Kind {
 	case topic.Send:
 		return r.send(p, k, t.Type)
+	case topic.UserSend:
+		if p.From.Guest {
+			return Action{}, problem.New(problem.GuestReadOnly, "")
+		}
+		if t.User == p.From.User {
+			return Action{}, problem.New(problem.BadPayload, "A direct room has two users; this is your own name.")
+		}
+		k.Room = topic.DirectRoom(p.From.User, t.User)
+		return r.send(p, k, t.Type)
 	case topic.Live:
 		return r.live(p, k, t)
+	case topic.State:
+		s, err := r.Posting.DraftState(p.From, k.Room, t.Key, p.Payload)
+		if err != nil {
+			return Action{}, refusal(err)
+		}
+		s.Session, s.Epoch = p.Device, p.Epoch
+		return Action{State: s}, nil
+	case topic.Read:
+		m, err := r.Posting.ParseMark(p.From, k.Room, p.Payload)
+		if err != nil {
+			return Action{}, refusal(err)
+		}
+		return Action{Mark: &m}, nil
 	default:
 		if p.From.Guest {
 			return Action{}, problem.New(problem.GuestReadOnly, "")

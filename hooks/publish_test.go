@@ -25,6 +25,12 @@ func decided(t testing.TB, a hooks.Action, bad *problem.Problem) string {
 	if a.Call != nil {
 		is = append(is, "call")
 	}
+	if a.State != nil {
+		is = append(is, "state")
+	}
+	if a.Mark != nil {
+		is = append(is, "mark")
+	}
 	if bad != nil {
 		is = append(is, string(bad.Code))
 	}
@@ -53,8 +59,8 @@ chat/rooms/fopen/send                append       append       append       appe
 chat/rooms/fpriv/send                append       append       append       append       append       guest_read_only  guest_read_only  forbidden
 chat/rooms/pub/send/system           forbidden    forbidden    forbidden    forbidden    forbidden    guest_read_only  guest_read_only  forbidden
 chat/rooms/open/send/system          forbidden    forbidden    forbidden    forbidden    forbidden    guest_read_only  forbidden        forbidden
-chat/rooms/pub/send/edit             unsupported  unsupported  unsupported  unsupported  unsupported  guest_read_only  guest_read_only  forbidden
-chat/rooms/pub/send/delete           unsupported  unsupported  unsupported  unsupported  unsupported  guest_read_only  guest_read_only  forbidden
+chat/rooms/pub/send/edit             append       append       append       append       append       guest_read_only  guest_read_only  forbidden
+chat/rooms/pub/send/delete           append       append       append       append       append       guest_read_only  guest_read_only  forbidden
 chat/rooms/pub/live/typing/ME        live         live         live         live         live         guest_read_only  guest_read_only  forbidden
 chat/rooms/open/live/typing/ME       live         live         live         live         live         guest_read_only  live             forbidden
 chat/rooms/shut/live/typing/ME       live         live         live         live         live         guest_read_only  guest_read_only  forbidden
@@ -66,10 +72,10 @@ chat/rooms/fopen/live/typing/ME      live         room_frozen  room_frozen  room
 chat/rooms/fpriv/live/typing/ME      live         room_frozen  live         not_member   live         guest_read_only  guest_read_only  forbidden
 chat/rooms/pub/live/typing/dave      forbidden    forbidden    forbidden    forbidden    forbidden    guest_read_only  guest_read_only  forbidden
 chat/rooms/open/live/typing/dave     forbidden    forbidden    forbidden    forbidden    forbidden    guest_read_only  forbidden        forbidden
-chat/rooms/pub/state/topic           unsupported  unsupported  unsupported  unsupported  unsupported  guest_read_only  guest_read_only  forbidden
-chat/rooms/pub/read                  unsupported  unsupported  unsupported  unsupported  unsupported  guest_read_only  guest_read_only  forbidden
+chat/rooms/pub/state/topic           state        state        state        state        state        guest_read_only  guest_read_only  forbidden
+chat/rooms/pub/read                  mark         not_member   not_member   not_member   not_member   guest_read_only  guest_read_only  forbidden
 chat/rooms/open/cheer/heart          unsupported  unsupported  unsupported  unsupported  unsupported  guest_read_only  guest_read_only  forbidden
-chat/users/bob/send                  unsupported  unsupported  unsupported  unsupported  unsupported  guest_read_only  guest_read_only  forbidden
+chat/users/bob/send                  append       bad_payload  append       append       append       guest_read_only  guest_read_only  forbidden
 chat/broadcast/text                  unsupported  unsupported  unsupported  unsupported  unsupported  guest_read_only  guest_read_only  forbidden
 chat/me/rpc/whoami                   call         call         call         call         call         call             call             forbidden
 chat/me/reply                        forbidden    forbidden    forbidden    forbidden    forbidden    guest_read_only  guest_read_only  forbidden
@@ -104,7 +110,14 @@ func TestDecide(t *testing.T) {
 			}
 			id := as(token)
 			topic := strings.Replace(cells[0], "ME", id.User, 1)
-			a, bad := rules.Decide(&hooks.Publish{From: id, Topic: topic, Payload: []byte(`{"data":{"text":"x"},"target":1}`)})
+			payload := `{"data":{"text":"x"},"target":1}`
+			if strings.Contains(topic, "/state/") {
+				payload = `{"data":{"text":"x"},"if_ver":1}`
+			}
+			if strings.HasSuffix(topic, "/read") {
+				payload = `{"seq":1}`
+			}
+			a, bad := rules.Decide(&hooks.Publish{From: id, Topic: topic, Payload: []byte(payload)})
 			if got := decided(t, a, bad); got != cells[i+1] {
 				t.Errorf("%s to %s: %s, want %s (%v)", name, topic, got, cells[i+1], bad)
 			}
@@ -131,7 +144,7 @@ func TestDecideMakesTheCommand(t *testing.T) {
 	got.Hash = [16]byte{}
 	want := storage.Append{
 		Room: key("pub"), From: storage.Actor{User: "alice", Name: "Alice", Level: &level}, Device: "web-1", Type: "note",
-		CID: "c-1", TTL: 60, Dup: true, PacketID: 7, Epoch: 9, Tail: []byte(`,"cid":"c-1","reply_to":4,"ttl":60,"data":[1]`),
+		CID: "c-1", ReplyTo: 4, TTL: 60, Dup: true, PacketID: 7, Epoch: 9, Tail: []byte(`,"cid":"c-1","reply_to":4,"ttl":60,"data":[1]`),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -1,6 +1,8 @@
 package calls
 
 import (
+	"time"
+
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
@@ -32,6 +34,19 @@ func (c *Calls) readable(id auth.Identity, name string) (*storage.Room, storage.
 	}
 	if room == nil {
 		return nil, "", noRoom(name)
+	}
+	if room.Restricted && !id.Admin {
+		m, err := c.cfg.Store.Member(k, id.User)
+		if err != nil {
+			return nil, "", c.broken(err)
+		}
+		if _, now := c.cfg.Store.Applied(); m.Banned > now {
+			p := problem.New(problem.Banned, "")
+			if m.Banned != storage.Forever {
+				p = p.After(time.Duration(m.Banned-now) * time.Millisecond)
+			}
+			return nil, "", p
+		}
 	}
 	if id.Guest {
 		if g := room.GuestMay(); g == storage.GuestRead || g == storage.GuestWrite {

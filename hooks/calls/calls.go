@@ -24,6 +24,15 @@ type Store interface {
 	Member(k storage.RoomKey, user string) (storage.Member, error)
 	Entries(k storage.RoomKey, from, to uint64, limit, maxBytes int) ([]*storage.Entry, error)
 	UserRooms(ns, user, after string, limit int) ([]storage.UserRoom, error)
+	Collapsed(k storage.RoomKey, e *storage.Entry) (bool, error)
+	State(k storage.RoomKey, name string) (*storage.StateValue, error)
+	Mark(k storage.RoomKey, user string) (storage.Mark, error)
+	UserMarks(ns, user, after string, f func(room string, m storage.Mark) (more bool)) error
+	Folds(k storage.RoomKey, from, to uint64) ([]storage.Fold, error)
+	LastMessage(k storage.RoomKey) (last, edit *storage.Entry, err error)
+	PublicRooms(ns, after string, look int, match func(room, name string) bool, limit int) (storage.Looked, error)
+	Members(k storage.RoomKey, after string, limit int) ([]storage.RoomMember, error)
+	Audit(k storage.RoomKey, before uint64, limit int) ([]storage.AuditRecord, error)
 	Delivered(item uint64) (bool, error)
 	Applied() (index uint64, logTime int64)
 	Watch() *storage.Watcher
@@ -35,6 +44,7 @@ type Tokens interface {
 	GuestToken(name string, ttl time.Duration) (token, user string, expires time.Time, err error)
 	Guest() (auth.Identity, error)
 	VerifyToken(ctx context.Context, token string) (auth.Identity, error)
+	Recheck(id auth.Identity) (auth.Identity, error)
 }
 
 // Config of New. Log, Store and Auth are needed; a zero elsewhere takes the default named beside it, and 0 turns a limit
@@ -50,6 +60,7 @@ type Config struct {
 	AutoCreate       storage.RoomKind        // of a room made by its first message; 0 = off
 	RoomsPerDay      int                     // made by first messages, per user; 0 = no limit
 	RoomsPerUser     int                     // memberships; 0 = no limit
+	RoomMembers      int                     // of a room; 0 = no limit
 	AckWait          time.Duration           // for the outcome of a write; 30 s
 	SettleWait       time.Duration           // for a known outcome to be readable here; 3 s
 	RPCWait          time.Duration           // for any call by Dispatch; 10 s
@@ -69,6 +80,7 @@ type Calls struct {
 	cfg     Config
 	log     *slog.Logger
 	settled settled
+	follows follows
 }
 
 const (
@@ -89,7 +101,7 @@ func New(cfg Config) *Calls {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Calls{cfg: cfg, log: cfg.Logger.With("component", "calls")}
-	c.settled.watch = cfg.Store.Watch
+	c.settled.watch, c.follows.watch = cfg.Store.Watch, cfg.Store.Watch
 	if c.cfg.Audit == nil {
 		c.cfg.Audit = func(a AuditedRead) {
 			c.log.Info("audit: room read without membership", "reader", a.Reader, "room", a.Room.NS+"/"+a.Room.Room)

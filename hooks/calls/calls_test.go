@@ -103,33 +103,33 @@ func TestCallsAnswer(t *testing.T) {
 		{"admin", "whoami", `null`, `{"user":"admin","namespace":"chat","guest":false,"admin":true,"node":"n1"}`},
 		{
 			"carol", "room.create", `{"room":"new","kind":"public","name":"New","guest":"none"}`,
-			`{"room":"new","kind":"public","name":"New","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
+			`{"room":"new","kind":"public","name":"New","guest":"none","frozen":false,"slow_mode":0,"state":"members","state_interval_ms":0,"live_interval_ms":0,"pinned":[],"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
 		},
 		{
 			"carol", "room.get", `{"room":"new"}`,
-			`{"room":"new","kind":"public","name":"New","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
+			`{"room":"new","kind":"public","name":"New","guest":"none","frozen":false,"slow_mode":0,"state":"members","state_interval_ms":0,"live_interval_ms":0,"pinned":[],"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
 		},
-		{"carol", "rooms.list", ``, `{"rooms":[{"room":"new","kind":"public","name":"New","role":"owner","head":0,"n":0}],"more":false}`},
+		{"carol", "rooms.list", ``, `{"rooms":[{"room":"new","kind":"public","name":"New","role":"owner","members":1,"head":0,"n":0,"read":0,"unread":0}],"unread":0,"more":false}`},
 		{"carol", "room.join", `{"room":"pub"}`, `{"room":"pub","role":"member","seq":2}`},
 		{"carol", "room.join", `{"room":"pub"}`, `{"room":"pub","role":"member","seq":2}`},
-		{"carol", "rooms.list", `{"limit":1}`, `{"rooms":[{"room":"new","kind":"public","name":"New","role":"owner","head":0,"n":0}],"next":"new","more":true}`},
-		{"carol", "rooms.list", `{"limit":1,"after":"new"}`, `{"rooms":[{"room":"pub","kind":"public","name":"Public","role":"member","head":2,"n":1}],"more":false}`},
+		{"carol", "rooms.list", `{"limit":1}`, `{"rooms":[{"room":"new","kind":"public","name":"New","role":"owner","members":1,"head":0,"n":0,"read":0,"unread":0}],"unread":0,"next":"new","more":true}`},
+		{"carol", "rooms.list", `{"limit":1,"after":"new"}`, `{"rooms":[{"room":"pub","kind":"public","name":"Public","role":"member","members":2,"head":2,"n":1,"read":2,"unread":0,"last":{"seq":1,"ts":TS,"type":"text","from":{"user":"bob"},"text":"hello"}}],"more":false}`},
 		{"carol", "room.leave", `{"room":"pub"}`, `{"room":"pub","seq":3}`},
 		{"carol", "rooms.list", `{"after":"new"}`, `{"rooms":[],"more":false}`},
 		{
 			"carol", "room.set", `{"room":"new","name":"Newer","kind":"private"}`,
-			`{"room":"new","kind":"private","name":"Newer","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
+			`{"room":"new","kind":"private","name":"Newer","guest":"none","frozen":false,"slow_mode":0,"state":"members","state_interval_ms":0,"live_interval_ms":0,"pinned":[],"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
 		},
 		{"carol", "room.delete", `{"room":"new"}`, `{"room":"new","head":0}`},
-		{"carol", "rooms.list", ``, `{"rooms":[],"more":false}`},
+		{"carol", "rooms.list", ``, `{"rooms":[],"unread":0,"more":false}`},
 		{
 			"dave", "room.create", `{"room":"dflt"}`,
-			`{"room":"dflt","kind":"private","name":"","guest":"none","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
+			`{"room":"dflt","kind":"private","name":"","guest":"none","frozen":false,"slow_mode":0,"state":"members","state_interval_ms":0,"live_interval_ms":0,"pinned":[],"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`,
 		},
 		{"", "rooms.list", ``, `{"rooms":[],"more":false}`},
 		{
 			"", "room.get", `{"room":"pub"}`,
-			`{"room":"pub","kind":"public","name":"Public","guest":"read","frozen":false,"members":1,"head":3,"n":1,"first":1,"created_at":TS,"role":"guest"}`,
+			`{"room":"pub","kind":"public","name":"Public","guest":"read","frozen":false,"slow_mode":0,"state":"members","state_interval_ms":0,"live_interval_ms":0,"pinned":[],"members":1,"head":3,"n":1,"first":1,"created_at":TS,"role":"guest"}`,
 		},
 		{
 			"eve", "history", `{"room":"pub"}`,
@@ -236,13 +236,15 @@ func TestPost(t *testing.T) {
 		{"envelope", "bob", PostInput{Room: "pub", ContentType: "application/json", Body: []byte(`{"type":"image","data":{"url":"x"}}`)}, Posted{Seq: 4}, ""},
 		{"unknown key", "bob", PostInput{Room: "pub", ContentType: "application/json", Body: []byte(`{"data":1,"x":2}`)}, Posted{}, problem.BadPayload},
 		{"too large", "bob", PostInput{Room: "pub", Body: make([]byte, 1001)}, Posted{}, problem.TooLarge},
-		{"edit", "bob", PostInput{Room: "pub", ContentType: "application/json", Body: []byte(`{"type":"edit","target":1,"data":{"text":"x"}}`)}, Posted{}, problem.Unsupported},
-		{"reaction", "bob", PostInput{Room: "pub", ContentType: "application/json", Body: []byte(`{"type":"reaction","target":1,"data":{"emoji":"👍","on":true}}`)}, Posted{}, problem.Unsupported},
-		{"delete", "bob", PostInput{Room: "pub", ContentType: "application/json", Body: []byte(`{"type":"delete","target":1,"data":{}}`)}, Posted{}, problem.Unsupported},
+		{"edit", "bob", PostInput{Room: "pub", ContentType: "application/json", Body: []byte(`{"type":"edit","target":1,"data":{"text":"x"}}`)}, Posted{}, problem.Forbidden},
+		{"reaction", "bob", PostInput{Room: "pub", ContentType: "application/json", Body: []byte(`{"type":"reaction","target":1,"data":{"emoji":"👍","on":true}}`)}, Posted{Seq: 5}, ""},
+		{"delete", "bob", PostInput{Room: "pub", ContentType: "application/json", Body: []byte(`{"type":"delete","target":1,"data":{}}`)}, Posted{}, problem.Forbidden},
 		{"system", "bob", PostInput{Room: "pub", Type: "system", Body: []byte(`x`)}, Posted{}, problem.Forbidden},
 		{"no room", "bob", PostInput{Room: "none", Body: []byte(`x`)}, Posted{}, problem.NotFound},
 		{"no name", "bob", PostInput{Room: "a/b", Body: []byte(`x`)}, Posted{}, problem.NotFound},
-		{"direct", "bob", PostInput{Room: "dm~alice~bob", Body: []byte(`x`)}, Posted{}, problem.NotFound},
+		{"direct", "bob", PostInput{Room: "dm~alice~bob", Body: []byte(`x`)}, Posted{Seq: 1}, ""},
+		{"direct, of others", "carol", PostInput{Room: "dm~alice~bob", Body: []byte(`x`)}, Posted{}, problem.NotMember},
+		{"direct, of others, new", "carol", PostInput{Room: "dm~alice~zoe", Body: []byte(`x`)}, Posted{}, problem.NotFound},
 		{"private", "carol", PostInput{Room: "priv", Body: []byte(`x`)}, Posted{}, problem.NotMember},
 		{"member", "bob", PostInput{Room: "priv", Body: []byte(`x`)}, Posted{Seq: 2}, ""},
 		{"admin", "admin", PostInput{Room: "priv", Body: []byte(`x`)}, Posted{Seq: 3}, ""},
@@ -285,7 +287,7 @@ func TestSendOfAParsedMessage(t *testing.T) {
 	if _, err := r.Send(context.Background(), as("alice"), "second", &m); ProblemFrom(err).Code != problem.Limit {
 		t.Errorf("rooms per day: %v", err)
 	}
-	if _, err := r.Send(context.Background(), as("alice"), "dm~alice~bob", &m); ProblemFrom(err).Code != problem.NotFound {
+	if _, err := r.Send(context.Background(), as("alice"), "dm~alice~bob", &m); ProblemFrom(err).Code != problem.Limit {
 		t.Errorf("direct room: %v", err)
 	}
 	if _, err := r.Send(context.Background(), as("guest~1"), "third", &m); ProblemFrom(err).Code != problem.GuestReadOnly {

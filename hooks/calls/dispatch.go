@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -75,55 +76,62 @@ func (c *Calls) asProblem(method string, err error) *problem.Problem {
 }
 
 func (c *Calls) builtIn(method string) Method {
-	switch method {
-	case "whoami":
-		return typed(func(ctx context.Context, id auth.Identity, _ struct{}) (any, error) { return c.Whoami(ctx, id) })
-	case "sync":
-		return typed(func(ctx context.Context, id auth.Identity, in SyncInput) (any, error) {
-			in.budget = maxResult - pageAround
-			return c.Sync(ctx, id, in)
-		})
-	case "history":
-		return typed(func(ctx context.Context, id auth.Identity, in HistoryInput) (any, error) {
-			in.budget = maxResult - pageAround
-			return c.History(ctx, id, in)
-		})
-	case "rooms.list":
-		return typed(func(ctx context.Context, id auth.Identity, in RoomsListInput) (any, error) {
-			in.budget = maxResult - pageAround
-			return c.RoomsList(ctx, id, in)
-		})
-	case "room.get":
-		return typed(func(ctx context.Context, id auth.Identity, in RoomInput) (any, error) { return c.RoomGet(ctx, id, in) })
-	case "room.create":
-		return typed(func(ctx context.Context, id auth.Identity, in RoomCreateInput) (any, error) {
-			return c.RoomCreate(ctx, id, in)
-		})
-	case "room.set":
-		return typed(func(ctx context.Context, id auth.Identity, in RoomSetInput) (any, error) {
-			return c.RoomSet(ctx, id, in)
-		})
-	case "room.delete":
-		return typed(func(ctx context.Context, id auth.Identity, in RoomInput) (any, error) {
-			return c.RoomDelete(ctx, id, in)
-		})
-	case "room.join":
-		return typed(func(ctx context.Context, id auth.Identity, in RoomInput) (any, error) { return c.RoomJoin(ctx, id, in) })
-	case "room.leave":
-		return typed(func(ctx context.Context, id auth.Identity, in RoomInput) (any, error) {
-			return c.RoomLeave(ctx, id, in)
-		})
+	if of := builtIn[method]; of != nil {
+		return of(c)
 	}
 	return nil
 }
 
-var builtInNames = []string{
-	"history", "room.create", "room.delete", "room.get", "room.join", "room.leave", "room.set", "rooms.list", "sync", "whoami",
+// builtIn are the methods that need nothing of a connection.
+var builtIn = map[string]func(*Calls) Method{
+	"whoami": func(c *Calls) Method {
+		return typed(func(ctx context.Context, id auth.Identity, _ struct{}) (Self, error) { return c.Whoami(ctx, id) })
+	},
+	"sync": func(c *Calls) Method {
+		return typed(func(ctx context.Context, id auth.Identity, in SyncInput) (Synced, error) {
+			in.budget = maxResult - pageAround
+			return c.Sync(ctx, id, in)
+		})
+	},
+	"history": func(c *Calls) Method {
+		return typed(func(ctx context.Context, id auth.Identity, in HistoryInput) (Page, error) {
+			in.budget = maxResult - pageAround
+			return c.History(ctx, id, in)
+		})
+	},
+	"rooms.list": func(c *Calls) Method {
+		return typed(func(ctx context.Context, id auth.Identity, in RoomsListInput) (RoomsPage, error) {
+			in.budget = maxResult - pageAround
+			return c.RoomsList(ctx, id, in)
+		})
+	},
+	"room.get":     func(c *Calls) Method { return typed(c.RoomGet) },
+	"room.create":  func(c *Calls) Method { return typed(c.RoomCreate) },
+	"room.set":     func(c *Calls) Method { return typed(c.RoomSet) },
+	"room.delete":  func(c *Calls) Method { return typed(c.RoomDelete) },
+	"room.join":    func(c *Calls) Method { return typed(c.RoomJoin) },
+	"room.leave":   func(c *Calls) Method { return typed(c.RoomLeave) },
+	"room.invite":  func(c *Calls) Method { return typed(c.RoomInvite) },
+	"read":         func(c *Calls) Method { return typed(c.Read) },
+	"members":      func(c *Calls) Method { return typed(c.Members) },
+	"mod.freeze":   func(c *Calls) Method { return typed(c.Freeze) },
+	"mod.unfreeze": func(c *Calls) Method { return typed(c.Unfreeze) },
+	"mod.slow":     func(c *Calls) Method { return typed(c.Slow) },
+	"mod.mute":     func(c *Calls) Method { return typed(c.Mute) },
+	"mod.unmute":   func(c *Calls) Method { return typed(c.Unmute) },
+	"mod.ban":      func(c *Calls) Method { return typed(c.Ban) },
+	"mod.unban":    func(c *Calls) Method { return typed(c.Unban) },
+	"mod.kick":     func(c *Calls) Method { return typed(c.Kick) },
+	"mod.delete":   func(c *Calls) Method { return typed(c.Delete) },
+	"mod.pin":      func(c *Calls) Method { return typed(c.Pin) },
+	"mod.announce": func(c *Calls) Method { return typed(c.Announce) },
+	"mod.role":     func(c *Calls) Method { return typed(c.Role) },
+	"mod.audit":    func(c *Calls) Method { return typed(c.Audit) },
 }
 
 // names lists every method, for whoever asked for another.
 func (c *Calls) names(own map[string]Method) string {
-	all := slices.Clone(builtInNames)
+	all := slices.Collect(maps.Keys(builtIn))
 	for _, more := range []map[string]Method{c.cfg.Methods, own} {
 		for name := range more {
 			all = append(all, name)
@@ -134,7 +142,7 @@ func (c *Calls) names(own map[string]Method) string {
 }
 
 // typed makes a Method of a call with typed params.
-func typed[In any](call func(context.Context, auth.Identity, In) (any, error)) Method {
+func typed[In, Out any](call func(context.Context, auth.Identity, In) (Out, error)) Method {
 	return func(ctx context.Context, id auth.Identity, params json.RawMessage) (any, error) {
 		var in In
 		if err := Params(params, &in); err != nil {

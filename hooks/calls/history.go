@@ -122,6 +122,9 @@ func (c *Calls) History(_ context.Context, id auth.Identity, in HistoryInput) (P
 		return Page{}, c.broken(err)
 	}
 	page.Messages = w.raw(got)
+	if w.err != nil {
+		return Page{}, c.broken(w.err)
+	}
 	return page, nil
 }
 
@@ -143,6 +146,11 @@ type window struct {
 	bytes  int           // left for this page
 	work   int           // entries that may still be examined
 	begun  bool          // the page holds something already
+
+	err   error                    // of a form that could not be made
+	late  bool                     // what a newer message has taken the place of is left out
+	folds map[uint64]*storage.Fold // of the entries read so far
+	forms map[uint64][]byte        // messages in their present form, where that is another one
 }
 
 func (c *Calls) windowOf(room *storage.Room, chat bool, budget int) *window {
@@ -151,7 +159,56 @@ func (c *Calls) windowOf(room *storage.Room, chat bool, budget int) *window {
 }
 
 func (w *window) wants(e *storage.Entry) bool {
-	return (!w.chat || e.Message()) && (e.Expiry == 0 || e.Expiry > w.now)
+	if w.chat && !e.Message() || e.Expiry != 0 && e.Expiry <= w.now {
+		return false
+	}
+	if !w.late {
+		return true
+	}
+	gone, err := w.store.Collapsed(w.room.Key, e)
+	return err != nil || !gone // when in doubt it is delivered
+}
+
+// fold finds out what was folded into the messages of a chat.
+func (w *window) fold(es []*storage.Entry) error {
+	if !w.chat {
+		return nil
+	}
+	folds, err := w.store.Folds(w.room.Key, es[0].Seq, es[len(es)-1].Seq)
+	for i := range folds {
+		if w.folds == nil {
+			w.folds = map[uint64]*storage.Fold{}
+		}
+		w.folds[folds[i].Seq] = &folds[i]
+	}
+	return err
+}
+
+// formOf is a message in its present form, an entry as delivered. It is made when it is first asked for: an edit may be
+// larger than the page.
+func (w *window) formOf(e *storage.Entry) ([]byte, error) {
+	f := w.folds[e.Seq]
+	if f == nil || e.Erased > 0 {
+		return e.JSON, nil
+	}
+	if form := w.forms[e.Seq]; form != nil {
+		return form, nil
+	}
+	var edit *storage.Entry
+	if seq := f.Edited(); seq != 0 {
+		es, err := w.store.Entries(w.room.Key, seq, seq, 1, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(es) > 0 {
+			edit = es[0]
+		}
+	}
+	if w.forms == nil {
+		w.forms = map[uint64][]byte{}
+	}
+	w.forms[e.Seq] = present(nil, e, f, edit)
+	return w.forms[e.Seq], nil
 }
 
 // take reports whether e fits and counts it. The first entry of a page always does: see jsonOf.
@@ -189,6 +246,9 @@ func (w *window) forward(from, to uint64, limit int) (got []*storage.Entry, next
 		if len(es) == 0 {
 			return got, 0, false, nil // trimmed meanwhile
 		}
+		if err := w.fold(es); err != nil {
+			return nil, 0, false, err
+		}
 		for _, e := range es {
 			if w.work--; w.work < 0 {
 				return got, e.Seq - 1, true, nil
@@ -223,6 +283,9 @@ func (w *window) backward(to uint64, limit int) (got []*storage.Entry, next uint
 		}
 		if len(es) == 0 {
 			return got, 0, false, nil // trimmed meanwhile
+		}
+		if err := w.fold(es); err != nil {
+			return nil, 0, false, err
 		}
 		for _, e := range slices.Backward(es) {
 			if w.work--; w.work < 0 {
@@ -274,8 +337,12 @@ func (w *window) raw(es []*storage.Entry) []json.RawMessage {
 // jsonOf is the entry as delivered. One that alone is larger than the whole page (an rpc answer is smaller than the
 // largest message) stands as a stub with "omitted":"too_large", so that whoever pages gets past it.
 func (w *window) jsonOf(e *storage.Entry) json.RawMessage {
-	if len(e.JSON)+1 <= w.budget {
-		return e.JSON
+	form, err := w.formOf(e)
+	if err != nil {
+		w.err, form = err, e.JSON
+	}
+	if len(form)+1 <= w.budget {
+		return form
 	}
 	b := append(make([]byte, 0, 256), `{"room":`...)
 	b = problem.AppendString(b, w.room.Key.Room)

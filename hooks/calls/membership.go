@@ -8,12 +8,6 @@ import (
 	"github.com/madang-chat/madang/storage"
 )
 
-// Page sizes of RoomsList.
-const (
-	defaultRooms = 100
-	maxRooms     = 1000
-)
-
 // Membership is the result of RoomJoin and RoomLeave.
 type Membership struct {
 	Room string       `json:"room"`
@@ -35,15 +29,15 @@ func (c *Calls) RoomJoin(ctx context.Context, id auth.Identity, in RoomInput) (M
 		return Membership{}, c.broken(err)
 	}
 	if m.Role == "" {
-		if err := c.roomLeft(id); err != nil {
+		if err := c.roomLeft(id.Namespace, id.User); err != nil {
 			return Membership{}, err
 		}
 	}
-	res, err := c.write(ctx, &storage.Join{Room: k, By: ActorOf(id)})
+	res, err := c.write(ctx, &storage.Join{Room: k, By: ActorOf(id), MaxMembers: uint64(c.cfg.RoomMembers)})
 	if err != nil {
 		return Membership{}, err
 	}
-	if m, err = c.membership(ctx, k, id, res, true); err != nil {
+	if m, err = c.membership(ctx, k, id.User, res, true); err != nil {
 		return Membership{}, err
 	}
 	return Membership{Room: in.Room, Role: m.Role, Seq: res.Seq}, nil
@@ -62,7 +56,7 @@ func (c *Calls) RoomLeave(ctx context.Context, id auth.Identity, in RoomInput) (
 	if err != nil {
 		return Membership{}, err
 	}
-	if _, err := c.membership(ctx, k, id, res, false); err != nil {
+	if _, err := c.membership(ctx, k, id.User, res, false); err != nil {
 		return Membership{}, err
 	}
 	return Membership{Room: in.Room, Seq: res.Seq}, nil
@@ -70,7 +64,7 @@ func (c *Calls) RoomLeave(ctx context.Context, id auth.Identity, in RoomInput) (
 
 // membership waits until this node shows the change in res, in the room and in the user's list.
 func (c *Calls) membership(
-	ctx context.Context, k storage.RoomKey, id auth.Identity, res storage.Result, joined bool,
+	ctx context.Context, k storage.RoomKey, user string, res storage.Result, joined bool,
 ) (storage.Member, error) {
 	var m storage.Member
 	err := c.settled.wait(ctx, c.cfg.SettleWait, func() (bool, error) {
@@ -81,7 +75,7 @@ func (c *Calls) membership(
 		if r.Head.Seq < res.Seq { // not applied here yet; Delivered says true of an item that does not exist yet
 			return false, nil
 		}
-		if m, err = c.cfg.Store.Member(k, id.User); err != nil {
+		if m, err = c.cfg.Store.Member(k, user); err != nil {
 			return false, err
 		}
 		if res.Outbox == 0 {
@@ -100,92 +94,19 @@ func (c *Calls) membership(
 
 // roomLeft refuses one more membership to a user who has all that are allowed. The list lags behind the rooms by a few
 // commands, so the limit is not exact under concurrent calls; it guards memory, not a rule.
-func (c *Calls) roomLeft(id auth.Identity) error {
+func (c *Calls) roomLeft(ns, user string) error {
 	limit := c.cfg.RoomsPerUser
 	if limit <= 0 {
 		return nil
 	}
-	rooms, err := c.cfg.Store.UserRooms(id.Namespace, id.User, "", limit)
+	rooms, err := c.cfg.Store.UserRooms(ns, user, "", limit)
 	if err != nil {
 		return c.broken(err)
 	}
 	if len(rooms) >= limit {
-		return problem.New(problem.Limit, "You are in %d rooms, which is the limit; leave one first.", len(rooms))
+		return problem.New(problem.Limit, "%s is in %d rooms, which is the limit; leave one first.", user, len(rooms))
 	}
 	return nil
-}
-
-// RoomsListInput are the params of RoomsList.
-type RoomsListInput struct {
-	Limit int    `json:"limit,omitempty"` // 0 = 100, at most 1000
-	After string `json:"after,omitempty"` // the "next" of the page before
-
-	budget int // bytes of JSON; 0 = the default
-}
-
-// ListedRoom is a room in a user's list.
-type ListedRoom struct {
-	Room string       `json:"room"`
-	Kind string       `json:"kind"`
-	Name string       `json:"name"`
-	Role storage.Role `json:"role"`
-	Head uint64       `json:"head"`
-	N    uint64       `json:"n"`
-}
-
-// RoomsPage is a page of a user's rooms, in byte order of their names.
-type RoomsPage struct {
-	Rooms []ListedRoom `json:"rooms"`
-	Next  string       `json:"next,omitempty"` // the "after" of the next page, when there are more
-	More  bool         `json:"more"`
-}
-
-// RoomsList returns the rooms the caller is a member of. A guest has none.
-func (c *Calls) RoomsList(_ context.Context, id auth.Identity, in RoomsListInput) (RoomsPage, error) {
-	limit, err := pageLimit(in.Limit, defaultRooms, maxRooms)
-	if err != nil {
-		return RoomsPage{}, err
-	}
-	page := RoomsPage{Rooms: []ListedRoom{}}
-	if id.Guest {
-		return page, nil
-	}
-	list, err := c.cfg.Store.UserRooms(id.Namespace, id.User, in.After, limit+1)
-	if err != nil {
-		return RoomsPage{}, c.broken(err)
-	}
-	left := in.budget
-	setDefault(&left, pageBytes)
-	for i, ur := range list {
-		if i == limit {
-			page.More = true
-			break
-		}
-		r, err := c.cfg.Store.Room(storage.RoomKey{NS: id.Namespace, Room: ur.Room})
-		if err != nil {
-			return RoomsPage{}, c.broken(err)
-		}
-		if r != nil { // a deleted room leaves the list a moment later
-			if left -= listedBytes(r); left < 0 {
-				page.More = true
-				break
-			}
-			page.Rooms = append(page.Rooms, ListedRoom{
-				Room: ur.Room, Kind: r.Kind.String(), Name: r.Name, Role: ur.Role, Head: r.Head.Seq, N: r.Head.N,
-			})
-		}
-		page.Next = ur.Room
-	}
-	if !page.More {
-		page.Next = ""
-	}
-	return page, nil
-}
-
-// listedBytes is the most that the room takes in a page.
-func listedBytes(r *storage.Room) int {
-	const most = 160 // keys, kind, role and two numbers
-	return most + len(r.Key.Room) + 6*len(r.Name)
 }
 
 func pageLimit(limit, def, most int) (int, error) {

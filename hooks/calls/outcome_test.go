@@ -122,7 +122,7 @@ func TestJoinWaitsForItsFollowUp(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	if list := r.must("user0", "rooms.list", ``); list != `{"rooms":[],"more":false}` {
+	if list := r.must("user0", "rooms.list", ``); list != `{"rooms":[],"unread":0,"more":false}` {
 		t.Fatal(list)
 	}
 	r.log.FollowUp()

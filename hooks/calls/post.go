@@ -112,14 +112,19 @@ func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Messag
 	switch m.Type {
 	case envelope.TypeSystem:
 		return nil, problem.New(problem.Forbidden, "Messages of type system come from the broker only; use another type.")
-	case envelope.TypeEdit, envelope.TypeDelete, envelope.TypeReaction:
-		return nil, problem.New(problem.Unsupported, "Messages of type %s are not offered yet.", m.Type)
 	}
 	cmd := &storage.Append{
-		Room: k, From: ActorOf(id), Type: m.Type, CID: m.CID, Hash: m.Hash(), TTL: m.TTL,
+		Room: k, From: ActorOf(id), Type: m.Type, CID: m.CID, Hash: m.Hash(), TTL: m.TTL, Target: m.Target, ReplyTo: m.ReplyTo, Collapse: m.CollapseKey,
 		Tail: m.AppendTail(make([]byte, 0, len(m.Data)+len(m.Meta)+128)),
 	}
-	if c.cfg.AutoCreate != 0 && !id.Guest && topic.ValidRoom(k.Room) { // never a direct room
+	if m.Type == envelope.TypeReaction {
+		cmd.Emoji, cmd.Off = m.Reaction()
+	}
+	switch {
+	case m.Type == envelope.TypeEdit, m.Type == envelope.TypeDelete, m.Type == envelope.TypeReaction: // of what is there
+	case topic.InDirect(k.Room, id.User) && !id.Guest && !id.Service:
+		cmd.AutoCreate, cmd.RoomsPerDay = storage.Direct, c.cfg.RoomsPerDay
+	case c.cfg.AutoCreate != 0 && !id.Guest && topic.ValidRoom(k.Room):
 		cmd.AutoCreate, cmd.RoomsPerDay = c.cfg.AutoCreate, c.cfg.RoomsPerDay
 	}
 	return cmd, nil
@@ -145,16 +150,12 @@ func (c *Calls) guestMayWrite(id auth.Identity, k storage.RoomKey) error {
 }
 
 func (c *Calls) post(ctx context.Context, cmd *storage.Append) (Posted, error) {
-	res, err := c.write(ctx, cmd)
+	if ctx.Err() != nil {
+		return Posted{}, problem.New(problem.NoQuorum, "The call ended before it began.")
+	}
+	res, err := c.Begin(ctx, cmd, cmd.Room)()
 	if err != nil {
 		return Posted{}, err
-	}
-	err = c.settled.wait(ctx, c.cfg.SettleWait, func() (bool, error) {
-		r, err := c.cfg.Store.Room(cmd.Room)
-		return r != nil && r.Head.Seq >= res.Seq, err
-	})
-	if err != nil {
-		c.log.Warn("a stored message cannot be seen here", "room", cmd.Room.Room, "seq", res.Seq, "err", err)
 	}
 	return Posted{Seq: res.Seq, TS: res.TS, Duplicate: res.Duplicate}, nil
 }

@@ -49,7 +49,12 @@ func ProblemOf(r storage.Result) *problem.Problem {
 	if !code.Known() {
 		code = problem.Forbidden
 	}
-	return problem.New(code, "%s", sentence(r.Detail))
+	p := problem.New(code, "%s", sentence(r.Detail))
+	switch r.Outcome {
+	case storage.Muted, storage.Banned, storage.SlowMode:
+		return p.After(time.Duration(r.TS) * time.Millisecond)
+	}
+	return p
 }
 
 // Refused returns the refusal for an error with which a Log says that the command is not in it and never will be, nil

@@ -14,6 +14,9 @@ import (
 // maxRoomName is the longest display name of a room, in characters.
 const maxRoomName = 128
 
+// maxInterval bounds state_interval_ms and live_interval_ms.
+const maxInterval = 60_000
+
 // RoomInput names a room.
 type RoomInput struct {
 	Room string `json:"room"`
@@ -33,15 +36,26 @@ type RoomSetInput struct {
 	Name  *string `json:"name,omitempty"`
 	Kind  *string `json:"kind,omitempty"`
 	Guest *string `json:"guest,omitempty"`
+
+	State         *string `json:"state,omitempty"`             // members or operators: who sets its state
+	StateInterval *int64  `json:"state_interval_ms,omitempty"` // a reader gets each state key at most once in that time
+	LiveInterval  *int64  `json:"live_interval_ms,omitempty"`  // and each live value
 }
 
 // RoomInfo is a room as the caller sees it.
 type RoomInfo struct {
-	Room      string       `json:"room"`
-	Kind      string       `json:"kind"`
-	Name      string       `json:"name"`
-	Guest     string       `json:"guest"` // what guests may do, the default applied
-	Frozen    bool         `json:"frozen"`
+	Room     string `json:"room"`
+	Kind     string `json:"kind"`
+	Name     string `json:"name"`
+	Guest    string `json:"guest"` // what guests may do, the default applied
+	Frozen   bool   `json:"frozen"`
+	SlowMode int64  `json:"slow_mode"` // seconds between two messages of a member, 0 = off
+	State    string `json:"state"`     // members or operators: who sets its state
+
+	StateInterval int64 `json:"state_interval_ms"` // a reader gets each state key at most once in that time, 0 = with every change
+	LiveInterval  int64 `json:"live_interval_ms"`  // and each live value
+
+	Pinned    []uint64     `json:"pinned"` // seqs, the one pinned last in front
 	Members   uint64       `json:"members"`
 	Head      uint64       `json:"head"`  // seq of the newest entry
 	N         uint64       `json:"n"`     // messages at head
@@ -59,7 +73,8 @@ type RoomDeleted struct {
 func infoOf(r *storage.Room, role storage.Role) RoomInfo {
 	return RoomInfo{
 		Room: r.Key.Room, Kind: r.Kind.String(), Name: r.Name, Guest: r.GuestMay().String(), Frozen: r.Frozen,
-		Members: r.Members, Head: r.Head.Seq, N: r.Head.N, First: r.Head.First, CreatedAt: r.Made, Role: role,
+		SlowMode: r.Slow, State: r.StateBy.String(), StateInterval: r.StateMS, LiveInterval: r.LiveMS,
+		Pinned: append([]uint64{}, r.Pinned...), Members: r.Members, Head: r.Head.Seq, N: r.Head.N, First: r.Head.First, CreatedAt: r.Made, Role: role,
 	}
 }
 
@@ -97,7 +112,7 @@ func (c *Calls) RoomCreate(ctx context.Context, id auth.Identity, in RoomCreateI
 	if err := checkName(in.Name); err != nil {
 		return RoomInfo{}, err
 	}
-	if err := c.roomLeft(id); err != nil {
+	if err := c.roomLeft(id.Namespace, id.User); err != nil {
 		return RoomInfo{}, err
 	}
 	k := storage.RoomKey{NS: id.Namespace, Room: in.Room}
@@ -134,9 +149,23 @@ func (c *Calls) RoomSet(ctx context.Context, id auth.Identity, in RoomSetInput) 
 		return RoomInfo{}, err
 	}
 	cmd := &storage.RoomSet{Room: k, By: ActorOf(id), Name: in.Name}
-	if in.Name == nil && in.Kind == nil && in.Guest == nil {
-		return RoomInfo{}, problem.New(problem.BadPayload, "There is nothing to change; give name, kind or guest.")
+	if in == (RoomSetInput{Room: in.Room}) {
+		return RoomInfo{}, problem.New(problem.BadPayload,
+			"There is nothing to change; give name, kind, guest, state, state_interval_ms or live_interval_ms.")
 	}
+	if in.State != nil {
+		by, ok := storage.ParseStateBy(*in.State)
+		if !ok {
+			return RoomInfo{}, problem.New(problem.BadPayload, "state: %.40q is none; members and operators are.", *in.State)
+		}
+		cmd.StateBy = &by
+	}
+	for _, ms := range []*int64{in.StateInterval, in.LiveInterval} {
+		if ms != nil && (*ms < 0 || *ms > maxInterval) {
+			return RoomInfo{}, problem.New(problem.BadPayload, "An interval is a number of 0 to %d milliseconds.", maxInterval)
+		}
+	}
+	cmd.StateMS, cmd.LiveMS = in.StateInterval, in.LiveInterval
 	if in.Name != nil {
 		if err := checkName(*in.Name); err != nil {
 			return RoomInfo{}, err
@@ -159,10 +188,12 @@ func (c *Calls) RoomSet(ctx context.Context, id auth.Identity, in RoomSetInput) 
 	if _, err := c.write(ctx, cmd); err != nil {
 		return RoomInfo{}, err
 	}
+	same := func(was int64, is *int64) bool { return is == nil || was == *is }
 	err = c.settled.wait(ctx, c.cfg.SettleWait, func() (bool, error) {
 		r, err := c.cfg.Store.Room(k)
 		return r == nil || (cmd.Name == nil || r.Name == *cmd.Name) && (cmd.Kind == nil || r.Kind == *cmd.Kind) &&
-			(cmd.Guest == nil || r.Guest == *cmd.Guest), err
+			(cmd.Guest == nil || r.Guest == *cmd.Guest) && (cmd.StateBy == nil || r.StateBy == *cmd.StateBy) &&
+			same(r.StateMS, cmd.StateMS) && same(r.LiveMS, cmd.LiveMS), err
 	})
 	if err != nil {
 		return RoomInfo{}, c.broken(err)

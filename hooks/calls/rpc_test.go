@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -145,7 +147,7 @@ func TestRepliesAreBounded(t *testing.T) {
 }
 
 func FuzzDispatch(f *testing.F) {
-	for _, m := range builtInNames {
+	for _, m := range slices.Sorted(maps.Keys(builtIn)) {
 		f.Add("alice", m, `{"room":"pub"}`)
 		f.Add("", m, `{"rooms":{"pub":1},"limit":3,"after":"x"}`)
 	}

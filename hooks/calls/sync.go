@@ -118,6 +118,7 @@ func (c *Calls) Sync(_ context.Context, id auth.Identity, in SyncInput) (Synced,
 		out.Rooms, readable = append(out.Rooms, r), append(readable, room)
 	}
 	w := c.windowOf(nil, false, in.budget)
+	w.late = true
 	for i, room := range readable {
 		if room == nil {
 			continue

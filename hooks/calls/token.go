@@ -64,3 +64,11 @@ func (c *Calls) Identify(ctx context.Context, token string) (auth.Identity, erro
 	}
 	return id, nil
 }
+
+// StillThere says why somebody whose identity was established a while ago would not be admitted any more.
+func (c *Calls) StillThere(id auth.Identity) error {
+	if _, err := c.cfg.Auth.Recheck(id); err != nil {
+		return ProblemFrom(err)
+	}
+	return nil
+}

@@ -12,30 +12,37 @@ import (
 // write proposes cmd and waits for its result: for AckWait, or as long as ctx lasts. A refusal by the log's rules is an
 // error too.
 func (c *Calls) write(ctx context.Context, cmd storage.Command) (storage.Result, error) {
+	if ctx.Err() != nil {
+		return storage.Result{}, problem.New(problem.NoQuorum, "The call ended before it began.")
+	}
+	return c.propose(ctx, cmd)()
+}
+
+// propose hands cmd to the log; what it returns waits for the result.
+func (c *Calls) propose(ctx context.Context, cmd storage.Command) (wait func() (storage.Result, error)) {
 	type answer struct {
 		r   storage.Result
 		err error
 	}
-	if ctx.Err() != nil {
-		return storage.Result{}, problem.New(problem.NoQuorum, "The call ended before it began.")
-	}
 	done := make(chan answer, 1)
 	c.cfg.Log.Propose(cmd, func(r storage.Result, err error) { done <- answer{r, err} })
-	timer := time.NewTimer(c.cfg.AckWait)
-	defer timer.Stop()
-	select {
-	case a := <-done:
-		if a.err != nil {
-			return storage.Result{}, logProblem(a.err)
+	return func() (storage.Result, error) {
+		timer := time.NewTimer(c.cfg.AckWait)
+		defer timer.Stop()
+		select {
+		case a := <-done:
+			if a.err != nil {
+				return storage.Result{}, logProblem(a.err)
+			}
+			if p := ProblemOf(a.r); p != nil {
+				return a.r, p
+			}
+			return a.r, nil
+		case <-timer.C:
+		case <-ctx.Done():
 		}
-		if p := ProblemOf(a.r); p != nil {
-			return a.r, p
-		}
-		return a.r, nil
-	case <-timer.C:
-	case <-ctx.Done():
+		return storage.Result{}, outcomeUnknown()
 	}
-	return storage.Result{}, outcomeUnknown()
 }
 
 // noGuest refuses what is for users only, before it reaches the log.
@@ -44,4 +51,24 @@ func noGuest(id auth.Identity, what string) error {
 		return problem.New(problem.GuestReadOnly, "Guests may not %s; log in.", what)
 	}
 	return nil
+}
+
+// Begin proposes cmd, about a room, and returns what waits for its result, until the room shows it here. Commands that are
+// begun one after the other are in the log in that order.
+func (c *Calls) Begin(ctx context.Context, cmd storage.Command, room storage.RoomKey) (wait func() (storage.Result, error)) {
+	done := c.propose(ctx, cmd)
+	return func() (storage.Result, error) {
+		res, err := done()
+		if err != nil {
+			return res, err
+		}
+		err = c.settled.wait(ctx, c.cfg.SettleWait, func() (bool, error) {
+			r, err := c.cfg.Store.Room(room)
+			return r == nil || r.Head.Seq >= res.Seq, err
+		})
+		if err != nil {
+			c.log.Warn("what was stored cannot be seen here", "room", room.Room, "seq", res.Seq, "err", err)
+		}
+		return res, nil
+	}
 }

@@ -226,6 +226,23 @@ func printable(s string, most int) bool {
 		!strings.ContainsFunc(s, unicode.IsControl)
 }
 
+// Reaction returns the emoji of a reaction that was checked, and whether it ends.
+func (m *Message) Reaction() (emoji string, off bool) {
+	all := members{b: m.Data, depth: len(m.Data)}
+	for {
+		name, value, _, more := all.next()
+		if !more {
+			return emoji, off
+		}
+		switch unquote(name) {
+		case "emoji":
+			emoji = unquote(value)
+		case "on":
+			off = string(value) == "false"
+		}
+	}
+}
+
 // checkReaction checks {"emoji":"👍","on":true}; without "on" it is on.
 func checkReaction(data []byte) *problem.Problem {
 	bad := func() *problem.Problem {

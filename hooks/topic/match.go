@@ -81,6 +81,9 @@ func (f Filter) MatchState(ns, room, key string) bool {
 	return f.reads&readsState != 0 && matchLevels(f.pattern, ns, "rooms", room, "state", key)
 }
 
+// ReadsState reports whether the filter can match state keys.
+func (f Filter) ReadsState() bool { return f.reads&readsState != 0 }
+
 // MatchRoom reports whether the filter matches Meta, Head, Presence, Receipts, Occupancy or Tally of that room.
 func (f Filter) MatchRoom(ns, room, name string) bool {
 	return f.reads&readsRoom != 0 && matchLevels(f.pattern, ns, "rooms", room, name)
