@@ -194,7 +194,7 @@ func (q *acks) drain(ctx context.Context) []storage.Unfinished {
 }
 
 func appendUnfinished(out []storage.Unfinished, a *ack) []storage.Unfinished {
-	if a.room == "" || a.refusal != nil || a.fenced || a.result.Seq == 0 {
+	if a.hash == [16]byte{} || a.refusal != nil || a.fenced || a.result.Seq == 0 {
 		return out
 	}
 	return append(out, storage.Unfinished{PacketID: a.pid, Hash: a.hash, Room: a.room, Seq: a.result.Seq, TS: a.result.TS})

@@ -153,10 +153,11 @@ func (w *worker) tellSync(cur *cursor, to uint64, gap, live bool) {
 	b = strconv.AppendUint(append(b, `,"from":`...), from, 10)
 	b = strconv.AppendUint(append(b, `,"to":`...), to, 10)
 	b = strconv.AppendUint(append(b, `,"skipped":{"expired":`...), cur.expired, 10)
-	b = append(b, `,"collapsed":0},"gap":`...)
+	b = strconv.AppendUint(append(b, `,"collapsed":`...), cur.collapsed, 10)
+	b = append(b, `},"gap":`...)
 	b = strconv.AppendBool(b, gap)
 	b = strconv.AppendUint(append(b, `,"first":`...), first, 10)
 	b = strconv.AppendBool(append(b, `,"live":`...), live)
 	w.sendMe(cur.client, s, topic.MeSync, append(b, '}'), 0, nil)
-	cur.expired = 0
+	cur.expired, cur.collapsed = 0, 0
 }

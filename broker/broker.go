@@ -30,6 +30,7 @@ type Broker struct {
 	workers  []*worker
 	pages    chan func() // work of the catch-up goroutines
 	names    atomic.Uint64
+	began    time.Time    // of millis
 	coarse   atomic.Int64 // ms; moved by the ticker, so that readers need no clock
 	queued   atomic.Int64 // bytes waiting for sockets, about
 	stats    stats
@@ -39,8 +40,11 @@ type Broker struct {
 	refusals rate.Sometimes // of CONNECT, in the log: whoever is refused tries again at once
 	told     atomic.Uint64  // pos: everything the store has up to here has been told to the workers
 
-	mu       sync.Mutex
-	claims   uint64                        // the highest number of a claim that is known
+	mu      sync.Mutex
+	claims  uint64 // the highest number of a claim that is known
+	marksMu sync.Mutex
+	marks   map[markKey]storage.MarkOf // published and not proposed yet
+
 	meeting  map[string]context.CancelFunc // nodes that are told this node's claims
 	sessions map[storage.SessionID]*client // the one live connection of each device; guests are not in it
 	clients  map[*client]struct{}          // all live connections
@@ -75,12 +79,13 @@ func New(cfg Config) *Broker {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{},
-		taking: map[*client]uint64{}, meeting: map[string]context.CancelFunc{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
+		taking: map[*client]uint64{}, marks: map[markKey]storage.MarkOf{}, meeting: map[string]context.CancelFunc{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
 		mark: claimMark(cfg.Node),
 	}
 	b.refusals = rate.Sometimes{First: 10, Interval: time.Second}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.coarse.Store(clock.UnixMilli())
+	b.began = clock.Now()
 	b.live.init()
 	for range cfg.Workers {
 		b.workers = append(b.workers, newWorker(b))
@@ -101,6 +106,7 @@ func (b *Broker) Start() {
 	b.running.Go(func() { b.dispatch(watch) })
 	b.running.Go(b.tick)
 	b.running.Go(b.keepPlaces)
+	b.running.Go(b.keepMarks)
 }
 
 // now returns the time in ms, at most coarseTick old.
@@ -116,6 +122,11 @@ func (b *Broker) tick() {
 		case <-t.C:
 		}
 		b.coarse.Store(clock.UnixMilli())
+		for _, w := range b.workers {
+			if w.pacing.Load() {
+				w.post(w.tellPaced)
+			}
+		}
 		if n%int(time.Second/coarseTick) == 0 {
 			for _, w := range b.workers {
 				w.post(w.inspect)
@@ -270,6 +281,7 @@ func (b *Broker) Stop(ctx context.Context) {
 	for _, c := range all {
 		c.leave(b.parting(ctx, c))
 	}
+	b.commitMarks()
 	late := 0
 	for _, c := range all {
 		select {

@@ -81,6 +81,7 @@ type client struct {
 	subs     []*sub
 	cursors  map[storage.RoomKey]*cursor
 	behind   []*cursor
+	owing    []*cursor // with values to be sent
 	window   window
 	resuming *storage.Session // until every room of a stored session has its cursor
 	joining  int              // filters whose joined rooms are being looked up
@@ -105,8 +106,9 @@ type sub struct {
 
 // will is what is to be published when the connection ends without a DISCONNECT.
 type will struct {
-	action hooks.Action
-	delay  uint32 // seconds
+	action  hooks.Action
+	publish hooks.Publish // it came from
+	delay   uint32        // seconds
 }
 
 func (c *client) identity() auth.Identity { return *c.id.Load() }

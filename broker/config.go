@@ -43,6 +43,8 @@ type Calls interface {
 	Serve(
 		ctx context.Context, id auth.Identity, replies *calls.Replies, own map[string]calls.Method, method string, payload []byte,
 	) []byte
+	Meta(r *storage.Room) []byte                           // payload of the room's topic meta
+	Head(h storage.Head, last, edit *storage.Entry) []byte // of head; its newest message and what it says since, nil = none
 }
 
 // Limits bound what one connection and the node may take. Zero means no limit where the comment does not say otherwise.

@@ -310,17 +310,18 @@ func (b *Broker) prepareWill(c *client, pk *packets.Packet) *problem.Problem {
 		return nil
 	}
 	wp := &pk.Connect.WillProperties
-	a, bad := b.cfg.Rules.Decide(&hooks.Publish{
+	p := hooks.Publish{
 		From: c.identity(), Device: c.device, Topic: pk.Connect.WillTopic, Payload: pk.Connect.WillPayload,
 		CID: userProperty(wp.User, "cid"), Expiry: wp.MessageExpiryInterval,
-	})
-	if bad == nil && a.Call != nil {
-		bad = problem.New(problem.Unsupported, "A will cannot be a call.")
+	}
+	a, bad := b.cfg.Rules.Decide(&p)
+	if bad == nil && a.Append == nil && a.Live == nil {
+		bad = problem.New(problem.Unsupported, "A will is a message or a live value; nothing else.")
 	}
 	if bad != nil {
 		return bad
 	}
-	c.will = &will{action: a, delay: wp.WillDelayInterval}
+	c.will = &will{action: a, publish: p, delay: wp.WillDelayInterval}
 	return nil
 }
 

@@ -18,6 +18,8 @@ type room struct {
 	first    uint64
 	swept    uint64 // head at the last sweep
 	at       int
+
+	values roomValues
 }
 
 // cursor is one client's place in one room: what it gets next. All filters of the client that cover the room share it.
@@ -43,9 +45,16 @@ type cursor struct {
 	replayTo  uint64 // entries up to here were asked for: no lag of the reader's
 	since     int64  // coarse ms when it fell behind
 	expired   uint64 // entries left out because their time had passed
+	collapsed uint64 // and because a newer one has their collapse_key
 	dupUntil  uint64 // entries below may have been sent on the connection before
 	lagStored bool   // the store holds a lag for it
 	lagSeq    uint64 // that lag, 0 = not known
+
+	values, owed, kept values              // of the room: what the filters take, what is to be sent, and as retained
+	owing              bool                // on its client's list for it
+	states             map[string]struct{} // state keys that are to be sent
+	scan               *stateScan          // all of them are being given
+	identified         bool                // a filter has a subscription id
 }
 
 func (w *worker) roomOf(k storage.RoomKey) *room {
@@ -103,12 +112,17 @@ func (w *worker) attach(c *client, k storage.RoomKey, next uint64) *cursor {
 	}
 	cur.filters = filters
 	cur.qos, cur.plain = 0, true
+	cur.identified = false
+	var takes values
 	for _, s := range filters {
 		cur.qos = max(cur.qos, s.qos)
 		if s.noLocal || s.id != 0 || !s.filter.MatchMsg(k.NS, k.Room, anyType) {
 			cur.plain = false
 		}
+		takes |= valuesOf(s, k)
+		cur.identified = cur.identified || s.id != 0
 	}
+	w.setValues(cur, takes)
 	return cur
 }
 
@@ -154,6 +168,7 @@ func (w *worker) drop(cur *cursor) {
 		w.leaveBehind(moved) // the sweep will not come by its new place
 	}
 	delete(c.cursors, r.key)
+	w.setValues(cur, 0)
 	if cur.behind {
 		c.behind = slices.DeleteFunc(c.behind, func(o *cursor) bool { return o == cur })
 	}
@@ -177,6 +192,8 @@ func (w *worker) setAccess(cur *cursor, next uint64) {
 	case cur.asleep && may:
 		cur.next = min(max(cur.next, w.head(cur.room)+1), next)
 		cur.asleep = false
+		w.owe(cur, cur.values, true)
+		w.giveStates(cur, nil)
 	case !may:
 		cur.asleep, cur.page = true, nil
 	}
@@ -205,6 +222,8 @@ func (w *worker) memberships(changes []storage.MemberChange) {
 			if c.cursors[m.Room] == nil {
 				if cur := w.attach(c, m.Room, max(m.Since, 1)); cur != nil {
 					w.fallBehind(cur)
+					w.owe(cur, cur.values, true)
+					w.giveStates(cur, nil)
 					w.b.markDirty(c)
 				}
 			} else {
@@ -227,20 +246,21 @@ func (w *worker) addSub(c *client, s *sub) (existed bool) {
 	}
 	c.subs = append(c.subs, s)
 	if s.filter.JoinedRooms() {
-		k := userKey{c.sid.NS, c.sid.User}
-		if w.joiners[k] == nil {
-			w.joiners[k] = map[*client]struct{}{}
-		}
-		w.joiners[k][c] = struct{}{}
+		w.joiners.add(c)
+	}
+	if s.filter.MatchMe(topic.MeRead) {
+		w.readers.add(c)
 	}
 	return false
 }
 
+// unjoin forgets what the client's filters are indexed by, as far as none of them is left.
 func (w *worker) unjoin(c *client) {
-	k := userKey{c.sid.NS, c.sid.User}
-	delete(w.joiners[k], c)
-	if len(w.joiners[k]) == 0 {
-		delete(w.joiners, k)
+	if !slices.ContainsFunc(c.subs, func(s *sub) bool { return s.filter.JoinedRooms() }) {
+		w.joiners.remove(c)
+	}
+	if c.wants(topic.MeRead) == nil {
+		w.readers.remove(c)
 	}
 }
 
@@ -269,6 +289,7 @@ func (w *worker) subscribe(c *client, r *request) {
 			joined = true // live values follow when the rooms are known
 		} else if r.retain[i] != retainNever {
 			w.giveLive(c, s)
+			w.giveRoomValues(c, s)
 		}
 		if s.filter.MatchMe(topic.MeError) {
 			for _, e := range c.notices {
@@ -305,9 +326,7 @@ func (w *worker) unsubscribe(c *client, pid uint16, names []string) {
 		}
 		c.subs = slices.Delete(slices.Clone(c.subs), at, at+1)
 	}
-	if !slices.ContainsFunc(c.subs, func(s *sub) bool { return s.filter.JoinedRooms() }) {
-		w.unjoin(c)
-	}
+	w.unjoin(c)
 	for k := range c.cursors {
 		w.attach(c, k, 0)
 	}

@@ -90,6 +90,7 @@ func (w *worker) renew(r *room) bool {
 	r.sweeping = head > r.swept
 	if r.sweeping {
 		r.first, r.swept, r.at = r.swept+1, head, 0
+		w.headMoved(r)
 	}
 	return r.sweeping
 }
@@ -202,6 +203,16 @@ func (w *worker) deliver(cur *cursor, e *storage.Entry) {
 			return
 		}
 	}
+	if e.Collapse != "" && cur.behind {
+		gone, err := w.b.cfg.Store.Collapsed(cur.room.key, e)
+		if err != nil {
+			w.b.log.Error("read a collapse key", "room", cur.room.key.Room, "seq", e.Seq, "err", err)
+		}
+		if gone {
+			cur.collapsed++
+			return
+		}
+	}
 	dup := qos > 0 && e.Seq < cur.dupUntil && e.Pos <= c.sentPos
 	if len(ids) == 0 && !dup && (e.Expiry == 0 || c.version != version5) {
 		w.send(c, w.frame(cur.room.key, e, c.version, qos), cur, e.Seq)
@@ -265,6 +276,7 @@ func (w *worker) fallBehind(cur *cursor) {
 func (w *worker) serve(c *client) {
 	w.answer(c)
 	c.takeAcks()
+	w.giveValues(c)
 	for turns, progress := 0, true; progress && len(c.behind) > 0; turns++ {
 		if turns == servedTurns {
 			c.dirty() // others first
@@ -363,7 +375,7 @@ func (w *worker) caughtUp(cur *cursor, head uint64) {
 	if cur.announce || cur.from <= head {
 		w.tellSync(cur, head, false, true)
 	}
-	cur.announce, cur.from, cur.expired = false, 0, 0
+	cur.announce, cur.from, cur.expired, cur.collapsed = false, 0, 0, 0
 }
 
 // skip moves a cursor over what its client does not want: more than its backlog, or, at QoS 0, more lag than a reader

@@ -21,7 +21,7 @@ func TestGuestOnlyReads(t *testing.T) {
 		alice.Say(room, "hello")
 		before := head(t, n, room)
 		watcher := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "alice", ClientID: "w-" + as.String()})
-		watcher.Subscribe("chat/rooms/" + room + "/#")
+		watcher.Subscribe(msgs(room), "chat/rooms/"+room+"/live/#")
 
 		will := mqtttest.Message(send(room), "boo", 1)
 		guest := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, ClientID: "phone", Will: &will})

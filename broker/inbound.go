@@ -290,8 +290,18 @@ func (c *client) decide(a *ack, pk *packets.Packet) {
 			return
 		}
 		c.b.cfg.Log.Propose(action.Append, func(r storage.Result, err error) { c.answered(a, r, err) })
+	case action.State != nil:
+		a.room = action.State.Room.Room
+		if c.unanswered.Load() {
+			c.unsaid(a, calls.Refused(calls.ErrStorageFull))
+			return
+		}
+		c.b.cfg.Log.Propose(action.State, func(r storage.Result, err error) { c.answered(a, r, err) })
 	case action.Live != nil:
 		c.b.publishLive(c, action.Live, true)
+		c.settle(a, storage.Result{}, nil)
+	case action.Mark != nil:
+		c.b.takeMark(action.Mark)
 		c.settle(a, storage.Result{}, nil)
 	case action.Call != nil:
 		c.settle(a, storage.Result{}, c.call(action.Call, pk.FixedHeader.Qos, pk.Properties.CorrelationData))

@@ -16,7 +16,11 @@ const sliceInspected = 256
 
 // inspect begins to look at every client for what needs a clock: silence, unknown outcomes, sockets that take nothing,
 // tokens that end. Once a second.
-func (w *worker) inspect() { w.inspected = 0 }
+func (w *worker) inspect() {
+	w.inspected = 0
+	w.tellHeads()
+	w.tellReceipts()
+}
 
 // inspectSome looks at the next of them. A client that has its place in the list changed meanwhile may be left out; its
 // turn comes a second later.

@@ -156,6 +156,20 @@ func (w *worker) passLive(l *hooks.Live, from *client, kept bool) {
 	if r == nil {
 		return
 	}
+	st, err := w.b.cfg.Store.Room(l.Room)
+	if err != nil || st == nil {
+		return
+	}
+	if st.LiveMS > 0 {
+		w.hasty(r)
+	}
+	if r.values.lives.take(liveSlot(l.Name, l.User), heldLive{l, from, kept}, w.b.millis(), st.LiveMS) {
+		w.tellLive(r, l, from, kept)
+	}
+}
+
+// tellLive sends a live value to the readers of its room.
+func (w *worker) tellLive(r *room, l *hooks.Live, from *client, kept bool) {
 	for _, cur := range r.cursors {
 		c := cur.client
 		if cur.asleep || c.conn.Queued() >= w.b.connectionBytes() {

@@ -32,12 +32,12 @@ func TestLive(t *testing.T) {
 			}
 		}
 		late := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "carol", ClientID: as.String()})
-		late.Subscribe("chat/rooms/" + room + "/#")
+		late.Subscribe("chat/rooms/" + room + "/live/#")
 		if pk := late.Next(); string(pk.Payload) != "newest" || !pk.FixedHeader.Retain {
 			t.Errorf("a new subscriber got %q, retain %v", pk.Payload, pk.FixedHeader.Retain)
 		}
 		if v5 := as.Version == mqtttest.V5; v5 { // Retain Handling 2: nothing retained is wanted
-			late.SubscribeAs(nil, mqtttest.Filter{Filter: "chat/rooms/" + room + "/#", Qos: 1, RetainHandling: 2})
+			late.SubscribeAs(nil, mqtttest.Filter{Filter: "chat/rooms/" + room + "/live/#", Qos: 1, RetainHandling: 2})
 			quiet(t, late)
 		}
 		for what, refused := range map[string]string{

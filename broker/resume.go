@@ -40,6 +40,7 @@ func (w *worker) resume(c *client, sess *storage.Session) {
 			}
 			for _, s := range c.subs {
 				w.giveLive(c, s)
+				w.giveRoomValues(c, s)
 			}
 			c.resuming = nil
 			w.serve(c)
@@ -177,6 +178,7 @@ func (w *worker) joinRooms(c *client, r *request) {
 			for i, s := range r.subs {
 				if s.filter.JoinedRooms() && r.retain[i] != retainNever {
 					w.giveLive(c, s)
+					w.giveRoomValues(c, s)
 				}
 			}
 			w.serve(c)

@@ -116,6 +116,11 @@ func (b *Broker) publishWill(c *client) {
 	case a.Append != nil && !c.stored:
 		b.cfg.Log.Propose(a.Append, ignore)
 	case a.Live != nil:
-		b.publishLive(c, a.Live, false)
+		// The rules may be others than when it was given; those of a message are asked by the log.
+		again := c.will.publish
+		again.From = c.identity()
+		if now, bad := b.cfg.Rules.Decide(&again); bad == nil && now.Live != nil {
+			b.publishLive(c, now.Live, false)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
@@ -25,15 +26,20 @@ type worker struct {
 	stopped bool // the worker's goroutine is about to end
 	alone   bool // somebody runs tasks, once it is stopped
 
-	rooms   map[storage.RoomKey]*room
-	clients []*client                        // in no order; a client knows its place
-	joiners map[userKey]map[*client]struct{} // clients with a filter on joined rooms
-	touched []*client
-	entries []*storage.Entry
-	scratch []byte
-	user    []byte
-	frames  frameCache
-	pieces  pieces
+	rooms       map[storage.RoomKey]*room
+	clients     []*client // in no order; a client knows its place
+	joiners     clientsOf // with a filter on joined rooms
+	readers     clientsOf // with a filter on me/read
+	receiptsDue []dueReceipt
+	touched     []*client
+	entries     []*storage.Entry
+	headsDue    []*room     // whose head is to be told when its second has passed
+	paced       []*room     // in which something waits for its time
+	pacing      atomic.Bool // there are some
+	scratch     []byte
+	user        []byte
+	frames      frameCache
+	pieces      pieces
 
 	waiting   []*client // to be served, longest first
 	inspected int       // clients looked at since the second began
@@ -47,7 +53,7 @@ type userKey struct{ ns, user string }
 func newWorker(b *Broker) *worker {
 	return &worker{
 		b: b, wake: make(chan struct{}, 1), perSlice: sliceReaders,
-		rooms: map[storage.RoomKey]*room{}, joiners: map[userKey]map[*client]struct{}{},
+		rooms: map[storage.RoomKey]*room{}, joiners: clientsOf{}, readers: clientsOf{},
 	}
 }
 
@@ -104,9 +110,12 @@ func (w *worker) poke() {
 	}
 }
 
-// changed takes what a batch did. Access and members come first: who lost a room gets none of its new entries.
+// changed takes what a batch did. Members and access come first: who lost a room gets nothing new of it.
 func (w *worker) changed(ch *storage.Changes) {
 	w.mu.Lock()
+	if ch.Reset {
+		w.tasks = append(w.tasks, w.reset)
+	}
 	if len(ch.Members) > 0 {
 		members := ch.Members
 		w.tasks = append(w.tasks, func() { w.memberships(members) })
@@ -119,8 +128,64 @@ func (w *worker) changed(ch *storage.Changes) {
 			w.moved = append(w.moved, k)
 		}
 	}
+	for k, rc := range ch.Rooms {
+		if rc.Settings {
+			w.tasks = append(w.tasks, func() { w.settingsChanged(k) })
+		}
+	}
+	if len(ch.Marks) > 0 {
+		marks := ch.Marks
+		w.tasks = append(w.tasks, func() { w.marked(marks) })
+	}
+	for n := range ch.States {
+		w.tasks = append(w.tasks, func() { w.stateChanged(n) })
+	}
 	w.mu.Unlock()
 	w.poke()
+}
+
+// reset takes it that everything may be another: the store is that of a snapshot. Rooms that were joined in between begin
+// at the join, others go on from where their cursors stand.
+func (w *worker) reset() {
+	for k, r := range w.rooms {
+		w.accessChanged(k)
+		r.values.meta, r.values.head = w.metaOf(r), nil
+		for _, cur := range r.cursors {
+			w.attach(cur.client, k, 0)
+			w.owe(cur, cur.values, false)
+			w.giveStates(cur, nil)
+			if cur.next <= w.head(r) {
+				w.fallBehind(cur)
+			}
+			cur.client.dirty()
+		}
+	}
+	for _, clients := range w.joiners {
+		for c := range clients {
+			w.rejoin(c)
+		}
+	}
+}
+
+// rejoin gives a client with a filter on joined rooms those that it has joined meanwhile.
+func (w *worker) rejoin(c *client) {
+	w.b.read(func() {
+		var joined []storage.MemberChange
+		err := w.b.eachRoom(c, func(r storage.UserRoom) error {
+			joined = append(joined, storage.MemberChange{
+				Room: storage.RoomKey{NS: c.sid.NS, Room: r.Room}, User: c.sid.User, Role: r.Role, Since: r.Since,
+			})
+			return nil
+		})
+		if err != nil {
+			w.b.log.Error("read room list", "user", c.sid.User, "err", err)
+		}
+		w.post(func() {
+			if !c.gone {
+				w.memberships(joined)
+			}
+		})
+	})
 }
 
 func (w *worker) run() {
@@ -267,7 +332,7 @@ func (w *worker) detach(c *client) (left leftover) {
 		}
 		c.gone = true
 		w.b.queued.Add(-c.counted)
-		c.cursors, c.behind, c.subs = nil, nil, nil
+		c.cursors, c.behind, c.owing, c.subs = nil, nil, nil, nil
 		w.forget(c)
 		w.unjoin(c)
 	})
