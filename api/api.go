@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
@@ -36,6 +37,7 @@ type Config struct {
 	Calls       *calls.Calls
 	Ready       Readiness
 	Address     func(*http.Request) netip.Addr // where a request comes from, for the login back-off; its RemoteAddr
+	Rules       *hooks.Publishing              // what a publish comes to; nil: there is no POST /publish
 	Quotas      *quota.Quotas                  // what a user, or a guest's address, may send, by MQTT and HTTP together; no limits
 	AllowOrigin func(origin, host string) bool // whether pages of that origin may call; none but the node's own
 	Barrier     func(context.Context) error    // waits until this node has all that was acknowledged; nil: it always has
@@ -60,6 +62,7 @@ type API struct {
 	log     *slog.Logger
 	mux     *http.ServeMux
 	budgets *budgets
+	streams *streams
 	doc     *huma.OpenAPI
 	backing atomic.Bool // a backup is being made
 	openAPI []byte
@@ -82,13 +85,17 @@ func New(cfg Config) (*API, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{cfg: cfg, log: cfg.Logger.With("component", "api"), mux: http.NewServeMux(), budgets: newBudgets()}
+	a := &API{cfg: cfg, log: cfg.Logger.With("component", "api"), mux: http.NewServeMux(), budgets: newBudgets(), streams: newStreams()}
 	h := humago.NewWithPrefix(a.mux, Base, humaConfig(cfg.Version))
 	h.UseMiddleware(a.identify)
 	registerHealth(h)
 	a.registerTokens(h)
 	a.registerRooms(h)
 	a.registerMessages(h)
+	a.registerModeration(h)
+	a.registerState(h)
+	a.registerEvents(h)
+	a.registerPublish(h)
 	a.registerCluster(h)
 	var err error
 	a.doc = finish(h.OpenAPI())

@@ -21,6 +21,10 @@ var jsonFormat = huma.Format{
 			_, _ = w.Write(append(a.AppendJSON(nil), '\n'))
 			return nil
 		}
+		if raw, ok := v.(json.RawMessage); ok {
+			_, _ = w.Write(append(bytes.Clone(raw), '\n'))
+			return nil
+		}
 		var b bytes.Buffer
 		e := json.NewEncoder(&b)
 		e.SetEscapeHTML(false)

@@ -109,7 +109,7 @@ func TestPostRefuses(t *testing.T) {
 		{"bob", "pub/messages", strings.Repeat("x", 1000+bodySlack), []string{asText}, 413, problem.TooLarge, ""},
 		{"bob", "pub/messages?type=system", `x`, []string{asText}, 403, problem.Forbidden, "system"},
 		{"bob", "pub/messages", `{"data":1,"type":"system"}`, []string{asJSON}, 403, problem.Forbidden, "system"},
-		{"bob", "pub/messages", `{"data":{},"type":"edit","target":1}`, []string{asJSON}, 400, problem.Unsupported, "edit"},
+		{"bob", "pub/messages", `{"data":{},"type":"edit","target":99}`, []string{asJSON}, 404, problem.NotFound, "99"},
 		{"bob", "pub/messages", `{"data":{},"type":"edit"}`, []string{asJSON}, 400, problem.BadPayload, "target"},
 		{"bob", "none/messages", `x`, []string{asText}, 404, problem.NotFound, "none"},
 		{"bob", "a%2Fb/messages", `x`, []string{asText}, 404, problem.NotFound, "a/b"},
@@ -129,7 +129,7 @@ func TestPostRefuses(t *testing.T) {
 		}
 	}
 	// Of all these only what the log decides has reached it: cids, rooms, members.
-	if n := r.log.Proposed() - proposed; n != 4 {
+	if n := r.log.Proposed() - proposed; n != 5 {
 		t.Errorf("%d commands", n)
 	}
 	w := r.do("bob", "GET /rooms/pub", "")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/calls/callstest"
 	"github.com/madang-chat/madang/hooks/problem"
@@ -44,6 +45,7 @@ func newRig(t testing.TB, changes ...change) *rig {
 		f(&cc, &c)
 	}
 	c.Calls = calls.New(cc)
+	c.Rules = &hooks.Publishing{Access: hooks.Access{Rooms: log.Store}, Posting: c.Calls}
 	a, err := New(c)
 	if err != nil {
 		t.Fatal(err)

@@ -34,6 +34,10 @@ type roomSettings struct {
 	Name  *string `json:"name,omitempty" doc:"display name"`
 	Kind  *string `json:"kind,omitempty" doc:"public or private"`
 	Guest *string `json:"guest,omitempty" doc:"none, read or write"`
+
+	State         *string `json:"state,omitempty" doc:"members or operators: who sets the room's state"`
+	StateInterval *int64  `json:"state_interval_ms,omitempty" doc:"a reader gets each state key at most once in that time; 0 with every change"`
+	LiveInterval  *int64  `json:"live_interval_ms,omitempty" doc:"the same of live values"`
 }
 
 type roomGetRequest struct {
@@ -44,6 +48,9 @@ type roomGetRequest struct {
 type roomsRequest struct {
 	Limit int    `query:"limit" doc:"rooms per page, 100 when not given" minimum:"0" maximum:"1000000"`
 	After string `query:"after" doc:"next of the page before"`
+
+	Public bool   `query:"public" doc:"the public rooms, in place of your own"`
+	Query  string `query:"q" doc:"of the public rooms those whose id or name holds this, whatever its case"`
 
 	Consistency string `query:"consistency" enum:"strong" doc:"strong: with everything that was acknowledged before, on any node"`
 }
@@ -69,12 +76,14 @@ func (a *API) registerRooms(h huma.API) {
 	})
 	huma.Register(h, huma.Operation{
 		OperationID: "rooms.list", Method: http.MethodGet, Path: "/rooms", Tags: tags,
-		Summary: "The rooms you are a member of", Security: byToken, Errors: errorsOf(),
+		Summary: "The rooms you are a member of, or the public ones", Security: byToken, Errors: errorsOf(),
 	}, func(ctx context.Context, in *roomsRequest) (*answer[calls.RoomsPage], error) {
 		if err := a.await(ctx, in.Consistency); err != nil {
 			return nil, fail(err)
 		}
-		return answered(c.RoomsList(ctx, identityOf(ctx), calls.RoomsListInput{Limit: in.Limit, After: in.After}))
+		return answered(c.RoomsList(ctx, identityOf(ctx), calls.RoomsListInput{
+			Limit: in.Limit, After: in.After, Public: in.Public, Query: in.Query,
+		}))
 	})
 	huma.Register(h, huma.Operation{
 		OperationID: "room.get", Method: http.MethodGet, Path: "/rooms/{room}", Tags: tags,
@@ -91,7 +100,8 @@ func (a *API) registerRooms(h huma.API) {
 		Errors: bodyErrors(http.StatusForbidden, http.StatusNotFound, http.StatusConflict),
 	}, func(ctx context.Context, in *roomSetRequest) (*answer[calls.RoomInfo], error) {
 		return answered(c.RoomSet(ctx, identityOf(ctx), calls.RoomSetInput{
-			Room: in.Room, Name: in.Body.Name, Kind: in.Body.Kind, Guest: in.Body.Guest,
+			Room: in.Room, Name: in.Body.Name, Kind: in.Body.Kind, Guest: in.Body.Guest, State: in.Body.State,
+			StateInterval: in.Body.StateInterval, LiveInterval: in.Body.LiveInterval,
 		}))
 	})
 	huma.Register(h, huma.Operation{

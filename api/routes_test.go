@@ -26,9 +26,10 @@ func TestRoutesAnswer(t *testing.T) {
 	r := newRig(t).rooms()
 	const (
 		hello = `{"room":"pub","seq":1,"n":1,"ts":TS,"type":"text","from":{"user":"bob","role":"member"},"cid":"c1","data":{"text":"안녕"}}`
+		chat  = `{"room":"pub","seq":1,"n":1,"ts":TS,"type":"text","from":{"user":"bob","role":"member"},"cid":"c1","data":{"text":"안녕"},"replies":1}`
 		image = `{"room":"pub","seq":2,"n":2,"ts":TS,"type":"image","from":{"user":"alice","role":"owner"},"reply_to":1,"ttl":60,"data":{"url":"x","html":"<b>"}}`
 		join  = `{"room":"pub","seq":3,"n":2,"ts":TS,"type":"system","from":{"user":"carol","role":"member"},"data":{"event":"joined","user":"carol"}}`
-		info  = `{"room":"new","kind":"public","name":"<New>","guest":"read","frozen":false,"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`
+		info  = `{"room":"new","kind":"public","name":"<New>","guest":"read","frozen":false,"slow_mode":0,"state":"members","state_interval_ms":0,"live_interval_ms":0,"pinned":[],"members":1,"head":0,"n":0,"first":1,"created_at":TS,"role":"owner"}`
 	)
 	for _, c := range []struct {
 		token, line, body string
@@ -52,26 +53,26 @@ func TestRoutesAnswer(t *testing.T) {
 		{"carol", "POST /rooms/pub/join", "{}", 200, `{"room":"pub","role":"member","seq":3}`},
 		{"guest~1", "POST /rooms/open/messages", "hi", 201, `{"seq":1,"ts":TS}`},
 
-		{"dave", "GET /rooms/pub/messages?consistency=strong&limit=1&before=2", "", 200, `{"messages":[` + hello + `],"head":3,"first":1,"more":false}`},
+		{"dave", "GET /rooms/pub/messages?consistency=strong&limit=1&before=2", "", 200, `{"messages":[` + chat + `],"head":3,"first":1,"more":false}`},
 		{"", "GET /rooms?consistency=strong", "", 200, `{"rooms":[],"more":false}`},
-		{"dave", "GET /rooms/pub/messages", "", 200, `{"messages":[` + hello + `,` + image + `],"head":3,"first":1,"more":false}`},
+		{"dave", "GET /rooms/pub/messages", "", 200, `{"messages":[` + chat + `,` + image + `],"head":3,"first":1,"more":false}`},
 		{"dave", "GET /rooms/pub/messages?view=log", "", 200, `{"messages":[` + hello + `,` + image + `,` + join + `],"head":3,"first":1,"more":false}`},
 		{"dave", "GET /rooms/pub/messages?limit=1", "", 200, `{"messages":[` + image + `],"head":3,"first":1,"more":true,"next":2}`},
-		{"dave", "GET /rooms/pub/messages?before=2", "", 200, `{"messages":[` + hello + `],"head":3,"first":1,"more":false}`},
+		{"dave", "GET /rooms/pub/messages?before=2", "", 200, `{"messages":[` + chat + `],"head":3,"first":1,"more":false}`},
 		{"dave", "GET /rooms/pub/messages?before=0", "", 200, `{"messages":[],"head":3,"first":1,"more":false}`},
-		{"dave", "GET /rooms/pub/messages?after=0&limit=1", "", 200, `{"messages":[` + hello + `],"head":3,"first":1,"more":true,"next":1}`},
+		{"dave", "GET /rooms/pub/messages?after=0&limit=1", "", 200, `{"messages":[` + chat + `],"head":3,"first":1,"more":true,"next":1}`},
 		{"dave", "GET /rooms/pub/messages?after=1&view=log", "", 200, `{"messages":[` + image + `,` + join + `],"head":3,"first":1,"more":false}`},
 		{"dave", "GET /rooms/pub/messages?after=18446744073709551615", "", 200, `{"messages":[],"head":3,"first":1,"more":false}`},
 		{"dave", "GET /rooms/pub/messages?around=2&limit=2&view=log", "", 200, `{"messages":[` + image + `,` + join + `],"head":3,"first":1,"more":true}`},
-		{"", "GET /rooms/pub/messages?limit=100000&view=chat&before=", "", 200, `{"messages":[` + hello + `,` + image + `],"head":3,"first":1,"more":false}`},
+		{"", "GET /rooms/pub/messages?limit=100000&view=chat&before=", "", 200, `{"messages":[` + chat + `,` + image + `],"head":3,"first":1,"more":false}`},
 
 		{"eve", "POST /rooms", `{"room":"new","kind":"public","name":"<New>"}`, 201, info},
 		{"eve", "GET /rooms/new", "", 200, info},
 		{"eve", "GET /rooms/new?consistency=strong", "", 200, info},
 		{"dave", "GET /rooms/new", "", 200, strings.Replace(info, `,"role":"owner"`, "", 1)},
 		{"", "GET /rooms/new", "", 200, strings.Replace(info, `"owner"`, `"guest"`, 1)},
-		{"eve", "GET /rooms", "", 200, `{"rooms":[{"room":"new","kind":"public","name":"<New>","role":"owner","head":0,"n":0}],"more":false}`},
-		{"alice", "GET /rooms?limit=1&after=open", "", 200, `{"rooms":[{"room":"priv","kind":"private","name":"","role":"owner","head":1,"n":0}],"next":"priv","more":true}`},
+		{"eve", "GET /rooms", "", 200, `{"rooms":[{"room":"new","kind":"public","name":"<New>","role":"owner","members":1,"head":0,"n":0,"read":0,"unread":0}],"unread":0,"more":false}`},
+		{"alice", "GET /rooms?limit=1&after=open", "", 200, `{"rooms":[{"room":"priv","kind":"private","name":"","role":"owner","members":2,"head":1,"n":0,"read":0,"unread":0}],"next":"priv","more":true}`},
 		{"", "GET /rooms", "", 200, `{"rooms":[],"more":false}`},
 		{
 			"eve", "PATCH /rooms/new", `{"name":"N","kind":"private","guest":"write"}`, 200,
@@ -132,7 +133,7 @@ func TestConsistency(t *testing.T) {
 	r := newRig(t, func(_ *calls.Config, c *Config) {
 		c.Barrier = func(context.Context) error { waited++; return err }
 	}).rooms()
-	paths := []string{"/rooms", "/rooms/pub", "/rooms/pub/messages"}
+	paths := []string{"/rooms", "/rooms/pub", "/rooms/pub/messages", "/rooms/pub/members", "/rooms/pub/audit"}
 	for i, path := range paths {
 		r.do("alice", "GET "+path, "")
 		if w := r.do("alice", "GET "+path+"?consistency=strong", ""); w.Code != 200 || waited != i+1 {
@@ -153,7 +154,9 @@ func TestAutoCreate(t *testing.T) {
 	}
 	r.refused(r.do("bob", "POST /rooms/second/messages", "x", "Content-Type: text/plain"), 403, "limit", "1 rooms")
 	r.refused(r.do("guest~1", "POST /rooms/third/messages", "x", "Content-Type: text/plain"), 403, "guest_read_only", "")
-	r.refused(r.do("carol", "POST /rooms/dm~bob~carol/messages", "x", "Content-Type: text/plain"), 404, "not_found", "")
+	if w := r.do("carol", "POST /rooms/dm~bob~carol/messages", "x", "Content-Type: text/plain"); w.Code != http.StatusCreated {
+		t.Errorf("a direct room: %d %s", w.Code, w.Body)
+	}
 	w := r.do("bob", "GET /rooms/made/messages", "")
 	if !strings.Contains(w.Body.String(), `"seq":1,"n":1,`) || !strings.Contains(w.Body.String(), `"role":"owner"`) {
 		t.Error(w.Body)

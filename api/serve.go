@@ -42,13 +42,24 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeProblem(out, p)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
-	defer cancel()
+	ctx := r.Context()
+	if !isEvents(r) { // which lasts as long as it likes
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.cfg.Timeout)
+		defer cancel()
+	}
 	if needsNode(r.URL.Path) && !a.ready(ctx) {
 		writeProblem(out, problem.New(problem.NoQuorum, "This node is starting; try again.").After(retryStart))
 		return
 	}
 	a.mux.ServeHTTP(out, r.WithContext(ctx))
+}
+
+// isEvents reports whether the request is for a room's events.
+func isEvents(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.URL.Path, Base+"/rooms/")
+	_, verb, _ := strings.Cut(rest, "/")
+	return ok && verb == "events" && r.Method == http.MethodGet
 }
 
 // checkBody refuses bodies whose bytes are not what they seem: compressed ones, and text that is not UTF-8.
@@ -142,8 +153,8 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) (answered bool) {
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}
-	h.Set("Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, Last-Event-ID")
 	h.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return true

@@ -80,6 +80,7 @@ type App struct {
 	node    *cluster.Node
 	auth    *auth.Chain
 	calls   *calls.Calls
+	rules   *hooks.Publishing
 	broker  *broker.Broker
 	metrics *prometheus.Registry
 	quotas  *quota.Quotas // of users and guests' addresses, by MQTT and HTTP together
@@ -265,9 +266,10 @@ func (a *App) openRules(*Options) error {
 	kind, _ := storage.ParseRoomKind(c.Rooms.AutoCreate)
 	a.calls = calls.New(calls.Config{
 		Log: log, Store: a.store, Auth: chain, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
-		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, AckWait: c.Limits.AckWait,
-		Logger: a.log,
+		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, RoomMembers: c.Rooms.Members,
+		AckWait: c.Limits.AckWait, Logger: a.log,
 	})
+	a.rules = &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls}
 	var peers broker.Peers // none for a node alone: it has nobody to tell
 	if c.Cluster.Several() {
 		peers = a.node.Peers()
@@ -275,7 +277,7 @@ func (a *App) openRules(*Options) error {
 	a.broker = broker.New(broker.Config{
 		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Peers: peers, Auth: chain, Calls: a.calls,
 		Ready: a.ready, Elsewhere: a.roster.Elsewhere,
-		Rules:  &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls},
+		Rules:  a.rules,
 		Quotas: a.quotas, Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
 		Limits: a.brokerLimits(), Logger: a.log.With("component", "broker"),
 	})

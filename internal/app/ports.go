@@ -116,7 +116,7 @@ func (a *App) openWeb() error {
 		Refuse: api.Refuse,
 	}, a.broker.Serve, log)
 	h, err := api.New(api.Config{
-		Calls: a.calls, Ready: a, Version: a.version, Logger: a.log, Quotas: a.quotas, Discard: c.Limits.Packet,
+		Calls: a.calls, Ready: a, Rules: a.rules, Version: a.version, Logger: a.log, Quotas: a.quotas, Discard: c.Limits.Packet,
 		Address:     func(r *http.Request) netip.Addr { return transport.ClientAddr(r, trusted).Addr() },
 		AllowOrigin: c.Listeners.Web.AllowOrigin, Members: a, Barrier: a.barrier,
 	})
@@ -130,6 +130,7 @@ func (a *App) openWeb() error {
 	}
 	a.web = &webServer{name: "web", listener: l, http: transport.NewHTTPServer(front), ws: ws}
 	a.web.http.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	a.web.http.RegisterOnShutdown(h.EndStreams)
 	a.onStop("listener web", func(ctx context.Context) error { return a.web.stop(ctx) })
 	return nil
 }

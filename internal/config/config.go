@@ -177,6 +177,7 @@ type Limits struct {
 // Rooms are the defaults of rooms.
 type Rooms struct {
 	AutoCreate string // "off", "private" or "public"
+	Members    int
 	Retention  Retention
 	LiveTTL    time.Duration
 	TypingTTL  time.Duration

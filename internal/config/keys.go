@@ -260,6 +260,10 @@ func restKeys() []*Key {
 			Doc:   "What kind of room a user's first message to an unknown room makes.",
 		},
 		{
+			Name: "rooms.members", Default: "100000", field: func(c *Config) any { return &c.Rooms.Members },
+			Doc: "Members a room may have. 0 = no limit.",
+		},
+		{
 			Name: "rooms.retention.age", Default: "0", field: func(c *Config) any { return &c.Rooms.Retention.Age },
 			Doc: "Entries older than this are removed. 0 = kept.",
 		},
