@@ -98,7 +98,10 @@ func (n *Node) tryJoin(ctx context.Context) (why string, err error) {
 		if err != nil {
 			return "", err
 		}
-		if w.promises(members) { // it is founded, with this node
+		if w.promises(members) { // it is founded, with this node; where this one is now may be news
+			_, _ = n.ask(ctx, address, leader, question{
+				Ask: askAdd, ID: n.cfg.NodeID, Address: n.cfg.Address, Replica: n.cfg.Replica, Boot: n.boot,
+			})
 			return "the first entries of the log", nil
 		}
 		// With the word of an earlier start the disk is the one that was taken in, though nothing of the log has come yet.

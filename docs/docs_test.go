@@ -241,8 +241,13 @@ func ask(t *testing.T, shell io.Writer, out, reader <-chan string, file string, 
 	}
 }
 
-// The README is followed to the letter, but for the ports, which are free ones, and the directory of the data.
-func TestREADME(t *testing.T) {
+// The README and the page about rooms are followed to the letter, but for the ports, which are free ones, and the directory
+// of the data.
+func TestREADME(t *testing.T) { follow(t, "../README.md") }
+
+func TestChatCommands(t *testing.T) { follow(t, "chat.md") }
+
+func follow(t *testing.T, file string) {
 	root, address := node(t)
 	mqtt, web := address("MQTT"), address("HTTP API")
 	port := mqtt[strings.LastIndexByte(mqtt, ':')+1:]
@@ -251,7 +256,7 @@ func TestREADME(t *testing.T) {
 		"bin/madang bench room", "bin/madang bench room -p "+port)
 
 	shell, out := start(t, root, "bash")
-	for _, block := range commands(t, "../README.md") {
+	for _, block := range commands(t, file) {
 		var reader <-chan string // the output of a subscriber that stays
 		for _, c := range block {
 			typed := local.Replace(c.text)
@@ -260,7 +265,7 @@ func TestREADME(t *testing.T) {
 				next(t, reader, "SUBACK", func(l string) bool { return strings.HasPrefix(l, "Subscribed") })
 				continue
 			}
-			ask(t, shell, out, reader, "README.md", c, typed)
+			ask(t, shell, out, reader, filepath.Base(file), c, typed)
 		}
 	}
 }
@@ -291,7 +296,7 @@ func TestWhatIsNamedExists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"../README.md", "../DESIGN.md", "cluster.md", "performance.md", "scale.md"} {
+	for _, file := range []string{"../README.md", "../DESIGN.md", "chat.md", "cluster.md", "performance.md", "scale.md"} {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
