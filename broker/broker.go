@@ -40,8 +40,10 @@ type Broker struct {
 	refusals rate.Sometimes // of CONNECT, in the log: whoever is refused tries again at once
 	told     atomic.Uint64  // pos: everything the store has up to here has been told to the workers
 
-	mu      sync.Mutex
-	claims  uint64 // the highest number of a claim that is known
+	mu     sync.Mutex
+	claims uint64 // the highest number of a claim that is known
+	cheers cheers
+
 	marksMu sync.Mutex
 	marks   map[markKey]storage.MarkOf // published and not proposed yet
 
@@ -132,6 +134,7 @@ func (b *Broker) tick() {
 				w.post(w.inspect)
 			}
 			b.live.expire(b.now())
+			b.tellTallies()
 		}
 	}
 }

@@ -300,6 +300,8 @@ func (c *client) decide(a *ack, pk *packets.Packet) {
 	case action.Live != nil:
 		c.b.publishLive(c, action.Live, true)
 		c.settle(a, storage.Result{}, nil)
+	case action.Cheer != nil:
+		c.settle(a, storage.Result{}, c.b.cheers.add(action.Cheer.Room, action.Cheer.Name))
 	case action.Mark != nil:
 		c.b.takeMark(action.Mark)
 		c.settle(a, storage.Result{}, nil)

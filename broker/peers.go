@@ -44,6 +44,12 @@ func appendLive(ms int64, kept bool, payload []byte) []byte {
 func (b *Broker) Told(key, slot string, data []byte) {
 	ns, room, ok1 := strings.Cut(key, "\x00")
 	name, user, ok2 := strings.Cut(slot, "\x00")
+	if ok1 && ok2 && name == "" {
+		if n, ok := decodeCheers(data); ok {
+			b.cheers.heard(storage.RoomKey{NS: ns, Room: room}, user, n)
+		}
+		return
+	}
 	number, n := binary.Uvarint(data)
 	if !ok1 || !ok2 || n <= 0 {
 		return // of a version that says more than this one knows

@@ -20,6 +20,7 @@ const (
 	valueHead
 	valueReceipts // to members alone, as they come; never owed
 	valueState    // keys of their own (states.go)
+	valueTally    // counts as they come (cheers.go)
 )
 
 const (
@@ -37,6 +38,9 @@ type roomValues struct {
 	states       pace[struct{}]
 	lives        pace[heldLive]
 	hasty        bool // something of these waits for its time
+
+	tallies int                 // cursors that take tally
+	reacted map[uint64]struct{} // messages whose reactions are to be told
 
 	receipts int                    // cursors that take receipts
 	told     map[string]toldReceipt // by member
@@ -68,29 +72,28 @@ func valuesOf(s *sub, k storage.RoomKey) (v values) {
 	if s.filter.ReadsState() {
 		v |= valueState
 	}
+	if s.filter.MatchRoom(k.NS, k.Room, topic.Tally) {
+		v |= valueTally
+	}
 	return v
 }
 
 // setValues notes which values the cursor takes.
 func (w *worker) setValues(cur *cursor, v values) {
 	r := cur.room
-	if cur.values&valueHead != 0 {
-		r.values.readers--
-	}
-	if v&valueHead != 0 {
-		r.values.readers++
-	}
-	if cur.values&valueReceipts != 0 {
-		r.values.receipts--
-	}
-	if v&valueReceipts != 0 {
-		r.values.receipts++
-	}
-	if cur.values&valueState != 0 {
-		r.values.stateReaders--
-	}
-	if v&valueState != 0 {
-		r.values.stateReaders++
+	for _, c := range [...]struct {
+		of values
+		n  *int
+	}{
+		{valueHead, &r.values.readers}, {valueReceipts, &r.values.receipts}, {valueState, &r.values.stateReaders},
+		{valueTally, &r.values.tallies},
+	} {
+		if cur.values&c.of != 0 {
+			*c.n--
+		}
+		if v&c.of != 0 {
+			*c.n++
+		}
 	}
 	cur.values = v
 	if v&valueMeta != 0 && r.values.meta == nil {

@@ -34,6 +34,7 @@ type worker struct {
 	touched     []*client
 	entries     []*storage.Entry
 	headsDue    []*room     // whose head is to be told when its second has passed
+	reactions   []*room     // with messages whose reactions are to be told
 	paced       []*room     // in which something waits for its time
 	pacing      atomic.Bool // there are some
 	scratch     []byte
@@ -136,6 +137,9 @@ func (w *worker) changed(ch *storage.Changes) {
 	if len(ch.Marks) > 0 {
 		marks := ch.Marks
 		w.tasks = append(w.tasks, func() { w.marked(marks) })
+	}
+	for n := range ch.Reacted {
+		w.tasks = append(w.tasks, func() { w.reacted(n) })
 	}
 	for n := range ch.States {
 		w.tasks = append(w.tasks, func() { w.stateChanged(n) })

@@ -33,6 +33,13 @@ type Action struct {
 	Call   *Call
 	Mark   *storage.MarkOf
 	State  *storage.SetState
+	Cheer  *Cheer
+}
+
+// Cheer is one of many that are counted and never stored.
+type Cheer struct {
+	Room storage.RoomKey
+	Name string
 }
 
 // Live is a value that is passed on and never stored.
@@ -97,6 +104,16 @@ func (r *Publishing) Decide(p *Publish) (Action, *problem.Problem) {
 		return r.send(p, k, t.Type)
 	case topic.Live:
 		return r.live(p, k, t)
+	case topic.Cheer:
+		if p.From.Guest {
+			if err := r.Posting.MayPost(p.From, k.Room); err != nil {
+				return Action{}, refusal(err)
+			}
+		}
+		if bad := r.Access.mayWriteLive(p.From, k); bad != nil {
+			return Action{}, bad
+		}
+		return Action{Cheer: &Cheer{Room: k, Name: t.Name}}, nil
 	case topic.State:
 		s, err := r.Posting.DraftState(p.From, k.Room, t.Key, p.Payload)
 		if err != nil {

@@ -25,6 +25,9 @@ func decided(t testing.TB, a hooks.Action, bad *problem.Problem) string {
 	if a.Call != nil {
 		is = append(is, "call")
 	}
+	if a.Cheer != nil {
+		is = append(is, "cheer")
+	}
 	if a.State != nil {
 		is = append(is, "state")
 	}
@@ -74,7 +77,7 @@ chat/rooms/pub/live/typing/dave      forbidden    forbidden    forbidden    forb
 chat/rooms/open/live/typing/dave     forbidden    forbidden    forbidden    forbidden    forbidden    guest_read_only  forbidden        forbidden
 chat/rooms/pub/state/topic           state        state        state        state        state        guest_read_only  guest_read_only  forbidden
 chat/rooms/pub/read                  mark         not_member   not_member   not_member   not_member   guest_read_only  guest_read_only  forbidden
-chat/rooms/open/cheer/heart          unsupported  unsupported  unsupported  unsupported  unsupported  guest_read_only  guest_read_only  forbidden
+chat/rooms/open/cheer/heart          cheer        cheer        cheer        cheer        cheer        guest_read_only  cheer            forbidden
 chat/users/bob/send                  append       bad_payload  append       append       append       guest_read_only  guest_read_only  forbidden
 chat/broadcast/text                  unsupported  unsupported  unsupported  unsupported  unsupported  guest_read_only  guest_read_only  forbidden
 chat/me/rpc/whoami                   call         call         call         call         call         call             call             forbidden

@@ -133,7 +133,7 @@ func (t *tx) react(d *draft, c *Append) (do func(e *Entry), again bool, r Result
 	if i < 0 && len(f.Reactions) >= maxEmojis {
 		return nil, false, Result{Outcome: Limit, Detail: fmt.Sprintf("a message has at most %d different reactions", maxEmojis)}
 	}
-	return func(*Entry) {
+	apply := func(*Entry) {
 		switch {
 		case c.Off:
 			t.del(k)
@@ -148,8 +148,18 @@ func (t *tx) react(d *draft, c *Append) (do func(e *Entry), again bool, r Result
 			f.Reactions[i].N++
 		}
 		t.setFold(d.key, c.Target, &f)
-	}, false, Result{}
+	}
+	if d.settings.Members <= largeRoom {
+		return apply, false, Result{}
+	}
+	apply(nil)
+	t.changed.reacted(Reacted{Room: d.key, Seq: c.Target})
+	return nil, true, Result{Seq: d.head.Seq, TS: d.head.TS}
 }
+
+// largeRoom is from how many members on reactions are no entries: they are counted, and told in tallies (design.md section
+// 3, Sending).
+const largeRoom = 100
 
 // Edited returns the seq of the newest edit, 0 = none.
 func (f *Fold) Edited() uint64 {

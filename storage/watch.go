@@ -9,6 +9,7 @@ type Changes struct {
 	Taken      []Taken        // in log order
 	Marks      []MarkChange   // in log order
 	States     map[StateName]struct{}
+	Reacted    map[Reacted]struct{}
 	Outbox     bool // items wait
 	FollowedUp bool // items were carried to their users
 	Wills      bool // a will waits for its time
@@ -28,6 +29,12 @@ type MarkChange struct {
 type StateName struct {
 	Room RoomKey
 	Key  string
+}
+
+// Reacted names a message of a large room whose reactions are others now.
+type Reacted struct {
+	Room RoomKey
+	Seq  uint64
 }
 
 // RoomChange says what kind of thing changed in a room. What it is now is read from the store.
@@ -85,6 +92,13 @@ func (c *Changes) state(k StateName) {
 	c.States[k] = struct{}{}
 }
 
+func (c *Changes) reacted(k Reacted) {
+	if c.Reacted == nil {
+		c.Reacted = map[Reacted]struct{}{}
+	}
+	c.Reacted[k] = struct{}{}
+}
+
 func (c *Changes) add(n *Changes) {
 	for k, rc := range n.Rooms {
 		c.mark(k, rc)
@@ -94,6 +108,9 @@ func (c *Changes) add(n *Changes) {
 	c.Marks = append(c.Marks, n.Marks...)
 	for k := range n.States {
 		c.state(k)
+	}
+	for k := range n.Reacted {
+		c.reacted(k)
 	}
 	c.Outbox = c.Outbox || n.Outbox
 	c.FollowedUp = c.FollowedUp || n.FollowedUp
