@@ -280,6 +280,10 @@ func TestClusterClockSteps(t *testing.T) {
 			}
 		}
 	}
+	eventually(t, "the leader has applied what a follower has", func() bool {
+		r, err := leader.Store().Room(roomKey("clock"))
+		return err == nil && r != nil && r.Head.Seq == uint64(said)
+	})
 	es, err := leader.Store().Entries(roomKey("clock"), 1, uint64(said), said, 1<<30)
 	if err != nil || len(es) != said {
 		t.Fatalf("%d entries, %v", len(es), err)
