@@ -192,6 +192,8 @@ func (s *stream) run(ctx context.Context, f *calls.Follower, stopping func() boo
 	}
 }
 
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 // event appends an event; a name "" is that of a message.
 func (s *stream) event(name string, id uint64, data []byte) {
 	if id != 0 {
@@ -200,8 +202,9 @@ func (s *stream) event(name string, id uint64, data []byte) {
 	if name != "" {
 		s.buf = append(append(append(s.buf, "event: "...), name...), '\n')
 	}
-	for line := range strings.SplitSeq(string(data), "\n") { // JSON may hold line ends between its tokens
-		s.buf = append(append(append(s.buf, "data: "...), strings.TrimSuffix(line, "\r")...), '\n')
+	// JSON may hold line ends between its tokens, of any kind that the standard knows.
+	for line := range strings.SplitSeq(lineEnds.Replace(string(data)), "\n") {
+		s.buf = append(append(append(s.buf, "data: "...), line...), '\n')
 	}
 	s.buf = append(s.buf, '\n')
 }

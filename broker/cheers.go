@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"sync"
 
@@ -18,7 +19,7 @@ import (
 
 // Bounds of what is counted.
 const (
-	cheerNames = 32   // different ones per room and node
+	cheerNames = 32   // different ones per room and node; the one that was not heard for longest makes way
 	cheerRooms = 4096 // per node
 	cheerQuiet = 60   // seconds without a cheer after which a room's count begins anew
 	cheerFresh = 3    // seconds in which all of another node's count is news to one that hears of it first
@@ -28,6 +29,7 @@ const (
 type cheerCount struct {
 	began uint64 // names the count: another one begins at zero
 	age   uint64 // seconds since then
+	kept  bool   // told to a node that has its first reader now: where to begin
 	names map[string]uint64
 }
 
@@ -36,6 +38,7 @@ type roomCheers struct {
 	own    cheerCount
 	others map[string]cheerCount // by node
 	since  map[string]uint64     // since the last tally
+	last   map[string]uint64     // age at which each own name was heard last
 	quiet  int                   // tallies since the last own cheer
 	told   bool                  // others know own
 }
@@ -52,7 +55,7 @@ func (c *cheers) room(k storage.RoomKey) *roomCheers {
 		if c.rooms == nil {
 			c.rooms = map[storage.RoomKey]*roomCheers{}
 		}
-		r = &roomCheers{since: map[string]uint64{}, others: map[string]cheerCount{}}
+		r = &roomCheers{since: map[string]uint64{}, others: map[string]cheerCount{}, last: map[string]uint64{}}
 		c.rooms[k] = r
 	}
 	return r
@@ -70,12 +73,25 @@ func (c *cheers) add(k storage.RoomKey, name string) *problem.Problem {
 		r.own = cheerCount{began: rand.Uint64(), names: map[string]uint64{}} //nolint:gosec // a name, no secret
 	}
 	if _, known := r.own.names[name]; !known && len(r.own.names) >= cheerNames {
-		return problem.New(problem.Limit, "A room takes %d different cheers.", cheerNames)
+		r.forgetOldest()
 	}
 	r.own.names[name]++
+	r.last[name] = r.own.age
 	r.since[name]++
 	r.quiet, r.told = 0, false
 	return nil
+}
+
+// forgetOldest makes room for another name. What it counted is told already, or lost with it: cheers are at most once.
+func (r *roomCheers) forgetOldest() {
+	oldest, at := "", ^uint64(0)
+	for name := range r.own.names {
+		if last := r.last[name]; last < at || last == at && name < oldest {
+			oldest, at = name, last
+		}
+	}
+	delete(r.own.names, oldest)
+	delete(r.last, oldest)
 }
 
 // heard takes what another node has counted.
@@ -86,9 +102,9 @@ func (c *cheers) heard(k storage.RoomKey, node string, n cheerCount) {
 	if r == nil {
 		return
 	}
-	before, known := r.others[node]
+	before := r.others[node]
 	r.others[node] = n
-	if !known && n.age > cheerFresh { // from before this node had readers of the room
+	if n.kept || before.began != n.began && n.age > cheerFresh { // from before this node had readers of the room
 		return
 	}
 	for name, count := range n.names {
@@ -108,6 +124,23 @@ type tally struct {
 	tell  *cheerCount // what other nodes are to hear, nil = nothing new
 }
 
+// kept returns what a node that has its first reader of the room now is to begin with.
+func (c *cheers) kept(k storage.RoomKey) *cheerCount {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.rooms[k]
+	if r == nil || r.own.names == nil {
+		return nil
+	}
+	own := r.own.clone()
+	own.kept = true
+	return &own
+}
+
+func (n *cheerCount) clone() cheerCount {
+	return cheerCount{began: n.began, age: n.age, names: maps.Clone(n.names)}
+}
+
 // take returns what is new. Once a second.
 func (c *cheers) take() (out []tally) {
 	c.mu.Lock()
@@ -119,10 +152,7 @@ func (c *cheers) take() (out []tally) {
 			t.cheer, r.since = r.since, map[string]uint64{}
 		}
 		if !r.told && r.own.names != nil {
-			own := cheerCount{began: r.own.began, age: r.own.age, names: make(map[string]uint64, len(r.own.names))}
-			for name, n := range r.own.names {
-				own.names[name] = n
-			}
+			own := r.own.clone()
 			t.tell, r.told = &own, true
 		}
 		if t.cheer != nil || t.tell != nil {
@@ -144,7 +174,11 @@ func cheerSlot(node string) string { return liveSlot("", node) }
 
 // appendTo is the form on the peer link: which count it is and how old, then names with their counts.
 func (n *cheerCount) appendTo(b []byte) []byte {
-	b = binary.AppendUvarint(binary.AppendUvarint(b, n.began), n.age)
+	age := 2 * n.age
+	if n.kept {
+		age++
+	}
+	b = binary.AppendUvarint(binary.AppendUvarint(b, n.began), age)
 	for name, count := range n.names {
 		b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
 		b = binary.AppendUvarint(b, count)
@@ -163,7 +197,9 @@ func decodeCheers(b []byte) (n cheerCount, ok bool) {
 		return v
 	}
 	ok = true
-	n = cheerCount{began: next(), age: next(), names: map[string]uint64{}}
+	n = cheerCount{began: next(), names: map[string]uint64{}}
+	age := next()
+	n.age, n.kept = age/2, age%2 == 1
 	for ok && len(b) > 0 && len(n.names) <= cheerNames {
 		size := next()
 		if size > uint64(len(b)) {
@@ -191,13 +227,14 @@ func (b *Broker) tellTallies() {
 		}
 	}
 	for _, w := range b.workers {
-		w.post(w.tellReactions)
+		w.post(w.sendTallies)
 	}
 }
 
 func (w *worker) cheered(k storage.RoomKey, cheer map[string]uint64) {
 	if r := w.rooms[k]; r != nil && r.values.tallies > 0 {
-		w.sendTally(r, toJSON(map[string]any{"cheer": cheer}))
+		r.values.cheer = cheer
+		w.toTally(r)
 	}
 }
 
@@ -209,41 +246,69 @@ func (w *worker) reacted(n storage.Reacted) {
 	}
 	if r.values.reacted == nil {
 		r.values.reacted = map[uint64]struct{}{}
-		w.reactions = append(w.reactions, r)
 	}
 	r.values.reacted[n.Seq] = struct{}{}
+	w.toTally(r)
+}
+
+func (w *worker) toTally(r *room) {
+	if !r.values.tallied {
+		r.values.tallied = true
+		w.tallies = append(w.tallies, r)
+	}
 }
 
 // tallyMessages bounds the messages whose reactions one tally reports; the others are in the next.
 const tallyMessages = 64
 
-// tellReactions tells how many reactions there are to the messages that got some. Once a second.
-func (w *worker) tellReactions() {
-	rooms := w.reactions
-	w.reactions = nil
+// sendTallies tells the readers of each room what came, and how many reactions there are to the messages that got some.
+// Once a second.
+func (w *worker) sendTallies() {
+	rooms := w.tallies
+	w.tallies = nil
 	for _, r := range rooms {
-		all := r.values.reacted
-		r.values.reacted = nil
+		r.values.tallied = false
 		if w.rooms[r.key] != r {
 			continue
 		}
-		counts := map[uint64]map[string]uint64{}
-		for seq := range all {
-			if len(counts) == tallyMessages {
-				w.reacted(storage.Reacted{Room: r.key, Seq: seq})
-				continue
-			}
-			f, err := w.b.cfg.Store.Fold(r.key, seq)
-			if err != nil {
-				w.b.log.Error("read reactions", "room", r.key.Room, "seq", seq, "err", err)
-				continue
-			}
-			counts[seq] = map[string]uint64{}
-			for _, x := range f.Reactions {
-				counts[seq][x.Emoji] = x.N
-			}
+		out := map[string]any{}
+		if r.values.cheer != nil {
+			out["cheer"] = r.values.cheer
+			r.values.cheer = nil
 		}
-		w.sendTally(r, toJSON(map[string]any{"reactions": counts}))
+		var seqs []uint64
+		for seq := range r.values.reacted {
+			if len(seqs) == tallyMessages {
+				w.toTally(r)
+				break
+			}
+			seqs = append(seqs, seq)
+			delete(r.values.reacted, seq)
+		}
+		if len(seqs) == 0 {
+			w.sendTally(r, toJSON(out))
+			continue
+		}
+		w.b.read(func() { // it may touch the disk
+			counts := map[uint64]map[string]uint64{}
+			for _, seq := range seqs {
+				f, err := w.b.cfg.Store.Fold(r.key, seq)
+				if err != nil {
+					w.b.log.Error("read reactions", "room", r.key.Room, "seq", seq, "err", err)
+					continue
+				}
+				counts[seq] = map[string]uint64{}
+				for _, x := range f.Reactions {
+					counts[seq][x.Emoji] = x.N
+				}
+			}
+			out["reactions"] = counts
+			w.post(func() {
+				if w.rooms[r.key] == r {
+					w.sendTally(r, toJSON(out))
+				}
+			})
+		})
 	}
 }
 

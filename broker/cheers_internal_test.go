@@ -76,8 +76,8 @@ func TestCheersAreBounded(t *testing.T) {
 			t.Fatal(bad)
 		}
 	}
-	if bad := c.add(cheered, "one.more"); bad == nil {
-		t.Error("any number of names is counted")
+	if bad := c.add(cheered, "one.more"); bad != nil || len(c.rooms[cheered].own.names) != cheerNames {
+		t.Errorf("one more name: %v, %d are counted", bad, len(c.rooms[cheered].own.names))
 	}
 	for i := range cheerRooms {
 		c.room(storage.RoomKey{NS: "chat", Room: string(rune(i + 256))})
@@ -99,6 +99,8 @@ func TestOldCheersAreNoNews(t *testing.T) {
 	c.heard(cheered, "b", cheerCount{began: 1, age: 100, names: map[string]uint64{"heart": 50}})
 	c.heard(cheered, "b", cheerCount{began: 1, age: 101, names: map[string]uint64{"heart": 52}})
 	c.heard(cheered, "b", cheerCount{began: 2, age: 1, names: map[string]uint64{"heart": 3}})
+	c.heard(cheered, "b", cheerCount{began: 3, age: 9, names: map[string]uint64{"heart": 70}})
+	c.heard(cheered, "c", cheerCount{began: 4, age: 1, kept: true, names: map[string]uint64{"heart": 80}})
 	if got := c.take(); len(got) != 1 || got[0].cheer["heart"] != 5 {
 		t.Errorf("%+v", got)
 	}

@@ -75,6 +75,9 @@ func (b *Broker) Kept(key string, f func(slot string, data []byte)) {
 		return
 	}
 	k, now := storage.RoomKey{NS: ns, Room: room}, b.now()
+	if n := b.cheers.kept(k); n != nil {
+		f(cheerSlot(b.cfg.Node), n.appendTo(nil))
+	}
 	b.live.mu.Lock()
 	defer b.live.mu.Unlock()
 	for lk, val := range b.live.values[k] {

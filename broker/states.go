@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"slices"
+
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/internal/clock"
@@ -35,6 +37,7 @@ func (p *pace[V]) take(key string, v V, now, interval int64) bool {
 		p.at = map[string]int64{}
 	}
 	p.at[key] = now
+	delete(p.due, key) // older than this one
 	return true
 }
 
@@ -123,6 +126,12 @@ func (w *worker) tellState(r *room, key string) {
 		if cur.asleep || cur.values&valueState == 0 || !cur.takesState(key) {
 			continue
 		}
+		if scan := cur.scan; scan != nil && scan.reading {
+			if scan.newer == nil {
+				scan.newer = map[string]struct{}{}
+			}
+			scan.newer[key] = struct{}{}
+		}
 		if c.conn.Queued() >= w.b.connectionBytes() {
 			w.oweState(cur, key)
 			continue
@@ -174,18 +183,13 @@ func (w *worker) sendState(cur *cursor, v *storage.StateValue, kept bool) {
 // oweState notes that the client is to get a key when its socket has room: some keys by name, more than that by looking at
 // all of them again.
 func (w *worker) oweState(cur *cursor, key string) {
-	if cur.scan != nil && !cur.scan.kept {
-		return
-	}
-	if len(cur.states) >= statesByName {
-		cur.states = nil
-		w.giveStates(cur, nil)
-		return
-	}
 	if cur.states == nil {
 		cur.states = map[string]struct{}{}
 	}
-	cur.states[key] = struct{}{}
+	if cur.states[key] = struct{}{}; len(cur.states) > statesByName {
+		cur.states = nil
+		w.giveStates(cur, nil)
+	}
 	w.pay(cur)
 }
 
@@ -200,8 +204,10 @@ const (
 type stateScan struct {
 	after   string
 	of      *sub // nil: all filters of the cursor
-	kept    bool // as retained
+	kept    bool // as retained; what was deleted is left out
 	reading bool
+	newer   map[string]struct{} // keys told while the page that may hold their old value is being read
+	again   bool                // once more from the start when it is done, as no retained values
 }
 
 // giveStates begins to give a new subscription the state of its room, or, without one, a cursor all of it that it takes.
@@ -210,10 +216,11 @@ func (w *worker) giveStates(cur *cursor, s *sub) {
 	if cur.asleep || cur.values&valueState == 0 || err != nil || st == nil || s != nil && st.States == 0 {
 		return
 	}
-	if cur.scan != nil { // two at once are one of everything
-		s = nil
+	if cur.scan != nil { // the one under way goes on, so that it comes to an end
+		cur.scan.again = true
+		return
 	}
-	cur.scan = &stateScan{of: s, kept: s != nil || cur.scan != nil && cur.scan.kept}
+	cur.scan = &stateScan{of: s, kept: s != nil}
 	w.pay(cur)
 }
 
@@ -241,7 +248,7 @@ func (w *worker) giveOwedStates(cur *cursor) bool {
 
 // readStates reads the next page of a room's state, outside the worker, and sends it.
 func (w *worker) readStates(cur *cursor, scan *stateScan) {
-	scan.reading = true
+	scan.reading, scan.newer = true, nil
 	k, c, after := cur.room.key, cur.client, scan.after
 	w.b.read(func() {
 		var page []storage.StateValue
@@ -265,14 +272,17 @@ func (w *worker) readStates(cur *cursor, scan *stateScan) {
 				scan.after = v.Key
 				takes := cur.takesState(v.Key)
 				if scan.of != nil {
-					takes = scan.of.filter.MatchState(k.NS, k.Room, v.Key)
+					takes = slices.Contains(cur.filters, scan.of) && scan.of.filter.MatchState(k.NS, k.Room, v.Key)
 				}
-				if takes && !cur.asleep {
+				if _, old := scan.newer[v.Key]; takes && !old && !cur.asleep {
 					w.sendState(cur, v, scan.kept)
 				}
 			}
 			if done {
 				cur.scan = nil
+				if scan.again {
+					w.giveStates(cur, nil)
+				}
 				return
 			}
 			w.pay(cur)

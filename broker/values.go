@@ -41,6 +41,8 @@ type roomValues struct {
 
 	tallies int                 // cursors that take tally
 	reacted map[uint64]struct{} // messages whose reactions are to be told
+	cheer   map[string]uint64   // what came, to be told
+	tallied bool                // on the worker's list for it
 
 	receipts int                    // cursors that take receipts
 	told     map[string]toldReceipt // by member
@@ -85,7 +87,9 @@ func (w *worker) setValues(cur *cursor, v values) {
 		of values
 		n  *int
 	}{
-		{valueHead, &r.values.readers}, {valueReceipts, &r.values.receipts}, {valueState, &r.values.stateReaders},
+		{valueHead, &r.values.readers},
+		{valueReceipts, &r.values.receipts},
+		{valueState, &r.values.stateReaders},
 		{valueTally, &r.values.tallies},
 	} {
 		if cur.values&c.of != 0 {
@@ -169,7 +173,6 @@ func (w *worker) giveOwed(cur *cursor) {
 	if cur.owed&valueMeta != 0 {
 		if meta := w.metaOf(r); meta != nil {
 			w.sendValue(cur, topic.Meta, valueMeta, meta)
-			r.values.meta = meta
 		}
 		cur.owed &^= valueMeta
 	}
@@ -217,21 +220,26 @@ func (w *worker) loadHead(r *room) bool {
 			w.b.log.Error("read the newest message", "room", r.key.Room, "err", err)
 		}
 		// Of a room that was made anew meanwhile nothing may be told under what it was before.
-		now, err := w.b.cfg.Store.Room(r.key)
-		same := err == nil && now != nil && now.Made == of.made
+		now, gone := w.b.cfg.Store.Room(r.key)
+		same := gone == nil && now != nil && now.Made == of.made
 		if last != nil && (!same || last.Seq < now.Head.First) {
 			last, edit = nil, nil
 		}
 		w.post(func() {
 			v.loading = false
 			v.head, v.headOf = w.b.cfg.Calls.Head(st.Head, last, edit), of
-			if last != nil && last.Expiry != 0 { // made again the next time
+			if last != nil && last.Expiry != 0 || err != nil { // made again the next time
 				v.headOf.seq = 0
 			}
+			moved := w.head(r) != of.seq // and who waits was told so while this one was made
 			waiting := v.waiting
 			v.waiting = nil
 			for _, cur := range waiting {
-				if !cur.client.gone && cur.owed&valueHead != 0 && !cur.asleep && cur.client.cursors[r.key] == cur {
+				switch {
+				case cur.client.gone || cur.owed&valueHead == 0 || cur.asleep || cur.client.cursors[r.key] != cur:
+				case moved:
+					w.pay(cur)
+				default:
 					w.sendValue(cur, topic.Head, valueHead, v.head)
 				}
 			}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -34,7 +35,7 @@ type worker struct {
 	touched     []*client
 	entries     []*storage.Entry
 	headsDue    []*room     // whose head is to be told when its second has passed
-	reactions   []*room     // with messages whose reactions are to be told
+	tallies     []*room     // whose readers are to be told what came
 	paced       []*room     // in which something waits for its time
 	pacing      atomic.Bool // there are some
 	scratch     []byte
@@ -154,8 +155,10 @@ func (w *worker) reset() {
 	for k, r := range w.rooms {
 		w.accessChanged(k)
 		r.values.meta, r.values.head = w.metaOf(r), nil
-		for _, cur := range r.cursors {
-			w.attach(cur.client, k, 0)
+		for _, cur := range slices.Clone(r.cursors) {
+			if w.attach(cur.client, k, 0) == nil { // no filter covers the room any more
+				continue
+			}
 			w.owe(cur, cur.values, false)
 			w.giveStates(cur, nil)
 			if cur.next <= w.head(r) {

@@ -147,6 +147,9 @@ func (l *roomLister) mine(after string) error {
 			return err
 		}
 	}
+	if len(list) > l.limit { // some were left out
+		l.page.More, l.page.Next = true, list[len(list)-1].Room
+	}
 	return nil
 }
 
