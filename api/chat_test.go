@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -175,4 +176,58 @@ func TestEditedForms(t *testing.T) {
 			t.Errorf("no %s in %s", want, got)
 		}
 	}
+}
+
+// A page by type, thread, mention and time, in either direction.
+func TestHistoryFilters(t *testing.T) {
+	r := newRig(t)
+	const asJSON = "Content-Type: application/json"
+	r.do("alice", "POST /rooms", `{"room":"r","kind":"public"}`, asJSON)
+	var ts []int64
+	for _, body := range []string{
+		`{"data":{"text":"root"}}`,
+		`{"data":{"text":"in it"},"thread":1,"reply_to":1}`,
+		`{"type":"image","data":{"url":"x","thread":1,"mentions":["bob"]}}`,
+		`{"data":{"text":",\"thread\":1, \"mentions\":[\"bob\"]"},"thread":11,"meta":{"thread":1}}`,
+		`{"data":{"text":"@bob @eve"},"mentions":["bob","eve"],"thread":1}`,
+		`{"type":"image","data":{"url":"y"},"mentions":["bo"]}`,
+	} {
+		var p struct{ TS int64 }
+		if err := json.Unmarshal(r.do("alice", "POST /rooms/r/messages", body, asJSON).Body.Bytes(), &p); err != nil || p.TS == 0 {
+			t.Fatal(body, err)
+		}
+		ts = append(ts, p.TS)
+	}
+	for query, want := range map[string]string{
+		"type=image": "3 6", "type=image&limit=1": "6 more", "type=image&after=0&limit=1": "3 more", "type=none": "",
+		"thread=1": "1 2 5", "thread=11": "4", "thread=1&after=1": "2 5", "mention=bob": "5", "mention=bo": "6", "mention=zoe": "",
+		"thread=1&type=text&mention=eve": "5",
+		fmt.Sprint("from_ts=", ts[2]):    "3 4 5 6", fmt.Sprint("until_ts=", ts[2]): "1 2", fmt.Sprint("from_ts=", ts[1], "&until_ts=", ts[3]): "2 3",
+		fmt.Sprint("from_ts=", ts[5]+1): "", "until_ts=1": "", fmt.Sprint("from_ts=", ts[1], "&after=0&limit=2"): "2 3 more",
+		fmt.Sprint("until_ts=", ts[4], "&limit=2"): "3 4 more", fmt.Sprint("from_ts=", ts[1], "&until_ts=", ts[4], "&around=3"): "2 3 4",
+	} {
+		var page struct {
+			Messages []struct{ Seq uint64 }
+			More     bool
+		}
+		w := r.do("bob", "GET /rooms/r/messages?"+query, "")
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || w.Code != 200 {
+			t.Fatalf("%s: %d %s", query, w.Code, w.Body)
+		}
+		var got []string
+		for _, m := range page.Messages {
+			got = append(got, fmt.Sprint(m.Seq))
+		}
+		if page.More {
+			got = append(got, "more")
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: %q, want %q", query, s, want)
+		}
+	}
+	if got := r.call("bob", "history", `{"room":"r","thread":1,"limit":2}`); !strings.Contains(got, `"seq":5,`) || !strings.Contains(got, `"more":true`) {
+		t.Error(got)
+	}
+	r.refused(r.do("bob", "GET /rooms/r/messages?type=a%2Fb", ""), 400, "bad_payload", "type")
+	r.refused(r.do("bob", "GET /rooms/r/messages?mention=a%2Fb", ""), 400, "bad_payload", "mention")
 }

@@ -33,6 +33,12 @@ type historyRequest struct {
 	Limit  int              `query:"limit" doc:"entries per page, 50 when not given, at most 1000" minimum:"0"`
 	View   string           `query:"view" doc:"chat: messages only; log: entries as delivered" enum:"chat,log"`
 
+	Type    string `query:"type" doc:"messages of that type"`
+	Thread  uint64 `query:"thread" doc:"the message that began a thread, and those in it"`
+	Mention string `query:"mention" doc:"messages that mention the user"`
+	FromTS  int64  `query:"from_ts" doc:"not older, ms since the epoch" minimum:"0"`
+	UntilTS int64  `query:"until_ts" doc:"older, ms since the epoch" minimum:"0"`
+
 	Consistency string `query:"consistency" enum:"strong" doc:"strong: with everything that was acknowledged before, on any node"`
 }
 
@@ -81,6 +87,9 @@ func (a *API) registerMessages(h huma.API) {
 		return answered(c.History(ctx, identityOf(ctx), calls.HistoryInput{
 			Room: in.Room, Before: in.Before.pointer(), After: in.After.pointer(), Around: in.Around.pointer(),
 			Limit: in.Limit, View: in.View,
+			HistoryFilter: calls.HistoryFilter{
+				Type: in.Type, Thread: in.Thread, Mention: in.Mention, FromTS: in.FromTS, UntilTS: in.UntilTS,
+			},
 		}))
 	})
 }

@@ -36,6 +36,8 @@ type HistoryInput struct {
 	Limit  int     `json:"limit,omitempty"`  // 0 = 50, at most 1000
 	View   string  `json:"view,omitempty"`   // ViewChat when not given
 
+	HistoryFilter
+
 	budget int // bytes of JSON; 0 = the default
 }
 
@@ -98,6 +100,9 @@ func (c *Calls) History(_ context.Context, id auth.Identity, in HistoryInput) (P
 	if in.View != "" && in.View != ViewChat && in.View != ViewLog {
 		return Page{}, problem.New(problem.BadPayload, "view: %.40q is none; chat and log are.", in.View)
 	}
+	if err := in.check(); err != nil {
+		return Page{}, err
+	}
 	room, _, err := c.readable(id, in.Room)
 	if err != nil {
 		return Page{}, err
@@ -105,6 +110,9 @@ func (c *Calls) History(_ context.Context, id auth.Identity, in HistoryInput) (P
 	setDefault(&in.budget, pageBytes)
 	page := Page{Head: room.Head.Seq, First: room.Head.First}
 	w := c.windowOf(room, in.View != ViewLog, in.budget)
+	if err := w.between(&in.HistoryFilter); err != nil {
+		return Page{}, c.broken(err)
+	}
 	var got []*storage.Entry
 	switch {
 	case in.After != nil:
@@ -147,10 +155,13 @@ type window struct {
 	work   int           // entries that may still be examined
 	begun  bool          // the page holds something already
 
-	err   error                    // of a form that could not be made
-	late  bool                     // what a newer message has taken the place of is left out
-	folds map[uint64]*storage.Fold // of the entries read so far
-	forms map[uint64][]byte        // messages in their present form, where that is another one
+	filter *HistoryFilter           // nil = everything
+	low    uint64                   // with a filter the first entry,
+	high   uint64                   // and the last, that may be wanted
+	err    error                    // of a form that could not be made
+	late   bool                     // what a newer message has taken the place of is left out
+	folds  map[uint64]*storage.Fold // of the entries read so far
+	forms  map[uint64][]byte        // messages in their present form, where that is another one
 }
 
 func (c *Calls) windowOf(room *storage.Room, chat bool, budget int) *window {
@@ -160,6 +171,9 @@ func (c *Calls) windowOf(room *storage.Room, chat bool, budget int) *window {
 
 func (w *window) wants(e *storage.Entry) bool {
 	if w.chat && !e.Message() || e.Expiry != 0 && e.Expiry <= w.now {
+		return false
+	}
+	if w.filter != nil && !w.filter.takes(e) {
 		return false
 	}
 	if !w.late {
@@ -234,6 +248,9 @@ const (
 // after next are still to be read. One entry beyond the limit is looked at, so that more is true only if there is one.
 func (w *window) forward(from, to uint64, limit int) (got []*storage.Entry, next uint64, more bool, err error) {
 	from = max(from, w.room.Head.First)
+	if w.filter != nil {
+		from, to = max(from, w.low), min(to, w.high)
+	}
 	for from <= to {
 		n := min(limit+1-len(got), forwardChunk)
 		if w.chat {
@@ -270,11 +287,14 @@ func (w *window) forward(from, to uint64, limit int) (got []*storage.Entry, next
 // more says that it stopped before the oldest; then the entries before next are still to be read.
 func (w *window) backward(to uint64, limit int) (got []*storage.Entry, next uint64, more bool, err error) {
 	first := max(w.room.Head.First, 1)
+	if w.filter != nil {
+		first, to = max(first, w.low), min(to, w.high)
+	}
 	defer func() { reverse(got) }()
 	for below := to + 1; below > first; {
 		n := uint64(min(max(limit+1-len(got), backwardLeast), backwardChunk))
 		from, to := w.room.Head.Run(below-1, n)
-		if from > to {
+		if from = max(from, first); from > to {
 			return got, 0, false, nil
 		}
 		es, err := w.store.Entries(w.room.Key, from, to, int(n), int(^uint(0)>>1))
