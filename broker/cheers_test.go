@@ -48,10 +48,31 @@ func TestCheers(t *testing.T) {
 				c.Subscribe("chat/rooms/r/tally")
 				readers = append(readers, c)
 			}
-			const each = 200
+			var fans []*mqtttest.Client
 			for i, n := range all {
 				as := mqtttest.Flavours[(i+1)%len(mqtttest.Flavours)]
-				c := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: fmt.Sprint("fan", i), ClientID: "f"})
+				fans = append(fans, mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: fmt.Sprint("fan", i), ClientID: "f"}))
+			}
+			seen := map[string]bool{} // that a node has readers comes to the others a moment later: what is cheered before is not for them
+			eventually(t, "every reader hears every node", func() bool {
+				for i, c := range fans {
+					c.Publish(mqtttest.Message(fmt.Sprint("chat/rooms/r/cheer/ready", i), "", 0))
+				}
+				for i, c := range readers {
+					for c.Waiting() > 0 {
+						var x struct{ Cheer map[string]uint64 }
+						if err := json.Unmarshal(c.Next().Payload, &x); err != nil {
+							t.Fatal(err)
+						}
+						for name := range x.Cheer {
+							seen[fmt.Sprint(i, name)] = true
+						}
+					}
+				}
+				return len(seen) == len(readers)*len(fans)
+			})
+			const each = 200
+			for _, c := range fans {
 				for k := range each {
 					c.Publish(mqtttest.Message("chat/rooms/r/cheer/heart", "", byte(k%2)))
 				}
