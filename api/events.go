@@ -36,22 +36,6 @@ type eventsRequest struct {
 	Accept      string           `header:"Accept" hidden:"true"`
 }
 
-// polled describes the answer of a long poll: messages, and what follows them.
-type polled struct {
-	Messages []json.RawMessage `json:"messages"`
-	Head     uint64            `json:"head"`
-	First    uint64            `json:"first" doc:"oldest entry kept"`
-	Next     uint64            `json:"next" doc:"the after of the next poll"`
-	Gap      *calls.Gap        `json:"gap,omitempty" doc:"entries that are not kept any more"`
-}
-
-type polledEnd struct {
-	Head  uint64     `json:"head"`
-	First uint64     `json:"first"`
-	Next  uint64     `json:"next"`
-	Gap   *calls.Gap `json:"gap,omitempty"`
-}
-
 func (a *API) registerEvents(h huma.API) {
 	const path = "/rooms/{room}/events"
 	huma.Register(h, huma.Operation{
@@ -84,7 +68,7 @@ func (a *API) registerEvents(h huma.API) {
 			defer cancel()
 			defer context.AfterFunc(a.streams.ctx, cancel)()
 			if wait != nil || !takesEvents(in.Accept) {
-				a.poll(ctx, w, f, wait)
+				poll(ctx, w, f, wait)
 				return
 			}
 			if id := identityOf(hc.Context()); !id.Expires.IsZero() {
@@ -101,7 +85,7 @@ func (a *API) registerEvents(h huma.API) {
 	op := h.OpenAPI().Paths[path].Get
 	op.Responses["200"] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{
 		"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}},
-		"application/json":  {Schema: h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[polled](), true, "Polled")},
+		"application/json":  {Schema: h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[calls.Polled](), true, "Polled")},
 	}}
 }
 
@@ -111,7 +95,7 @@ func takesEvents(accept string) bool {
 }
 
 // poll answers a long poll: with what there is, or what comes while it waits.
-func (a *API) poll(ctx context.Context, w http.ResponseWriter, f *calls.Follower, wait *uint64) {
+func poll(ctx context.Context, w http.ResponseWriter, f *calls.Follower, wait *uint64) {
 	limit := longPoll
 	if wait != nil {
 		limit = min(time.Duration(min(*wait, 60))*time.Second, longPoll)
@@ -123,21 +107,8 @@ func (a *API) poll(ctx context.Context, w http.ResponseWriter, f *calls.Follower
 		writeProblem(w, calls.ProblemFrom(err))
 		return
 	}
-	b := []byte(`{"messages":[`) // by hand: messages keep their bytes
-	for i, e := range got.Entries {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, e.JSON...)
-	}
-	rest, err := json.Marshal(polledEnd{Head: got.Head, First: got.First, Next: got.At, Gap: got.Gap})
-	if err != nil {
-		writeProblem(w, problem.New(calls.Internal, ""))
-		return
-	}
-	b = append(append(b, "],"...), rest[1:]...)
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(b, '\n')) // a client that is gone needs no answer
+	_, _ = w.Write(append(got.Polled().AppendJSON(nil), '\n')) // a client that is gone needs no answer
 }
 
 // stream is a stream of server-sent events.

@@ -167,6 +167,20 @@ func (r *rig) connect(tb testing.TB, version byte, user, filter string, qos byte
 	return nil, nil
 }
 
+// say publishes a text to room r as a client does.
+func say(tb testing.TB, c *client, text string) {
+	tb.Helper()
+	pk := mqtttest.Message("chat/rooms/r/send", text, 0)
+	pk.ProtocolVersion = mqtttest.V311
+	raw, err := mqtttest.Encode(&pk)
+	if err == nil {
+		err = c.packet(raw[0], raw[2:])
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
 const benchLine = "hello there, this is a line of chat as people write it to each other"
 
 // BenchmarkPublish takes PUBLISH packets of one client from bytes to their PUBACK in the socket. "decide" has a log that

@@ -169,6 +169,12 @@ func (w *worker) canTake(cur *cursor) bool {
 	if cur.qos > 0 && c.inFlight() {
 		return false
 	}
+	return w.hasRoom(c)
+}
+
+// hasRoom reports whether something may be queued for the client's socket. When it may not, the client is served again once
+// the socket has taken what waits.
+func (w *worker) hasRoom(c *client) bool {
 	limit := w.b.connectionBytes()
 	if c.conn.Queued() < limit {
 		return true

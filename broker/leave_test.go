@@ -37,15 +37,7 @@ func TestLeavingBeforeTheNewsOfARoom(t *testing.T) {
 		defer w.mu.Unlock()
 		return len(w.tasks) > 0
 	})
-	pk := mqtttest.Message("chat/rooms/r/send", "hello", 0)
-	pk.ProtocolVersion = mqtttest.V311
-	raw, err := mqtttest.Encode(&pk)
-	if err == nil {
-		err = alice.packet(raw[0], raw[2:])
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	say(t, alice, "hello")
 	k := storage.RoomKey{NS: "chat", Room: "r"}
 	until(t, "the news of the room waits for the worker", func() bool {
 		st, err := r.b.cfg.Store.Room(k)

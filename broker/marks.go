@@ -137,27 +137,15 @@ func (w *worker) receipt(r *room, m *storage.MarkChange) {
 		return
 	}
 	r.values.told[m.User] = toldReceipt{at: w.b.now()}
-	k := r.key
-	p := publish{
-		topic: topic.RoomTopic(k.NS, k.Room, topic.Receipts), text: true,
-		payload: toJSON(receipt{User: m.User, Seq: m.Mark.Read, Delivered: m.Mark.Delivered}),
-	}
+	payload := toJSON(receipt{User: m.User, Seq: m.Mark.Read, Delivered: m.Mark.Delivered})
 	for _, cur := range r.cursors {
 		c := cur.client
 		if cur.asleep || cur.values&valueReceipts == 0 || c.conn.Queued() >= w.b.connectionBytes() {
 			continue // at most once: a full socket misses it, and the next one says more
 		}
-		if joined, err := w.b.cfg.Rules.Access.Joined(c.identity(), k); err != nil || !joined {
-			continue
+		if joined, err := w.b.cfg.Rules.Access.Joined(c.identity(), r.key); err == nil && joined {
+			w.sendValue(cur, topic.Receipts, valueReceipts, payload)
 		}
-		p.ids = nil
-		for _, s := range cur.filters {
-			if s.id != 0 && c.version == version5 && s.filter.MatchRoom(k.NS, k.Room, topic.Receipts) {
-				p.ids = append(p.ids, s.id)
-			}
-		}
-		f := p.encode(nil, c.version)
-		w.send(c, &f, nil, 0)
 	}
 }
 

@@ -21,17 +21,7 @@ func TestReadersComeAndGoDuringASweep(t *testing.T) {
 			w := r.b.workers[0]
 			w.call(func() { w.perSlice = 3 })
 			alice := r.enter(t, mqtttest.V311, "alice", "", 0)
-			send := func(text string) {
-				pk := mqtttest.Message("chat/rooms/r/send", text, 0)
-				pk.ProtocolVersion = mqtttest.V311
-				raw, err := mqtttest.Encode(&pk)
-				if err == nil {
-					err = alice.packet(raw[0], raw[2:])
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
+			send := func(text string) { say(t, alice, text) }
 			k := storage.RoomKey{NS: "chat", Room: "r"}
 			send("0") // the room is there
 			head := func() uint64 {

@@ -169,15 +169,10 @@ func (cur *cursor) takesState(key string) bool {
 }
 
 func (w *worker) sendState(cur *cursor, v *storage.StateValue, kept bool) {
-	k, c := cur.room.key, cur.client
-	p := publish{topic: topic.StateTopic(k.NS, k.Room, v.Key), payload: v.JSON, retain: kept, text: true}
-	for _, s := range cur.filters {
-		if s.id != 0 && c.version == version5 && s.filter.MatchState(k.NS, k.Room, v.Key) {
-			p.ids = append(p.ids, s.id)
-		}
-	}
-	f := p.encode(nil, c.version)
-	w.send(c, &f, nil, 0)
+	k := cur.room.key
+	w.sendTo(cur, topic.StateTopic(k.NS, k.Room, v.Key), v.JSON, kept, func(s *sub) bool {
+		return s.filter.MatchState(k.NS, k.Room, v.Key)
+	})
 }
 
 // oweState notes that the client is to get a key when its socket has room: some keys by name, more than that by looking at

@@ -157,17 +157,6 @@ func (w *worker) giveValues(c *client) {
 	}
 }
 
-// hasRoom reports whether something may be queued for the client's socket. When it may not, the client is served again once
-// the socket has taken what waits.
-func (w *worker) hasRoom(c *client) bool {
-	limit := w.b.connectionBytes()
-	if c.conn.Queued() < limit {
-		return true
-	}
-	w.flush(c)
-	return c.conn.Queued() < limit
-}
-
 func (w *worker) giveOwed(cur *cursor) {
 	r := cur.room
 	if cur.owed&valueMeta != 0 {
@@ -187,13 +176,23 @@ func (w *worker) giveOwed(cur *cursor) {
 	}
 }
 
+// sendValue sends one of the room's own values, as a retained one where it is owed as such.
 func (w *worker) sendValue(cur *cursor, name string, v values, payload []byte) {
-	k, c := cur.room.key, cur.client
-	p := publish{topic: topic.RoomTopic(k.NS, k.Room, name), payload: payload, retain: cur.kept&v != 0, text: true}
+	kept := cur.kept&v != 0
 	cur.owed &^= v
 	cur.kept &^= v
+	k := cur.room.key
+	w.sendTo(cur, topic.RoomTopic(k.NS, k.Room, name), payload, kept, func(s *sub) bool {
+		return s.filter.MatchRoom(k.NS, k.Room, name)
+	})
+}
+
+// sendTo sends what is no entry to the client of a cursor, with the ids of the subscriptions that match.
+func (w *worker) sendTo(cur *cursor, name string, payload []byte, retain bool, match func(*sub) bool) {
+	c := cur.client
+	p := publish{topic: name, payload: payload, retain: retain, text: true}
 	for _, s := range cur.filters {
-		if s.id != 0 && c.version == version5 && s.filter.MatchRoom(k.NS, k.Room, name) {
+		if s.id != 0 && c.version == version5 && match(s) {
 			p.ids = append(p.ids, s.id)
 		}
 	}

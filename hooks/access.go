@@ -26,8 +26,12 @@ func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
 		return false, err
 	}
 	if r.Restricted {
-		if m, err := a.Rooms.Member(k, id.User); err != nil || a.over(m.Banned) > 0 && !id.Admin {
+		m, err := a.Rooms.Member(k, id.User)
+		if err != nil {
 			return false, err
+		}
+		if is, _ := m.Silenced(a.now()); is == storage.Banned && !id.Admin {
+			return false, nil
 		}
 	}
 	if id.Guest {
@@ -39,10 +43,10 @@ func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
 	return a.Joined(id, k)
 }
 
-// over returns how long, in log time, something still lasts that ends then.
-func (a Access) over(until int64) time.Duration {
+// now is the log's time, which mutes and bans are measured by.
+func (a Access) now() int64 {
 	_, now := a.Rooms.Applied()
-	return time.Duration(max(until-now, 0)) * time.Millisecond
+	return now
 }
 
 // Joined reports whether id is a member of the room.
@@ -71,16 +75,8 @@ func (a Access) mayWriteLive(id auth.Identity, k storage.RoomKey) *problem.Probl
 	if err != nil {
 		return refusal(err)
 	}
-	for _, s := range [...]struct {
-		until int64
-		code  problem.Code
-	}{{m.Banned, problem.Banned}, {m.Muted, problem.Muted}} {
-		if left := a.over(s.until); left > 0 {
-			if s.until == storage.Forever {
-				left = 0
-			}
-			return problem.New(s.code, "").After(left)
-		}
+	if is, ms := m.Silenced(a.now()); is != storage.Done {
+		return problem.New(problem.Code(is.String()), "").After(time.Duration(ms) * time.Millisecond)
 	}
 	if m.Role == "" && !id.Guest && r.Kind != storage.Public {
 		return problem.New(problem.NotMember, "")

@@ -24,11 +24,7 @@ func (t *tx) rememberCollapse(d *draft, e *Entry) {
 	t.set(collapseBySeqKey(d.key, e.Seq), append(appendSized([]byte{collapseVersion}, e.User), e.Collapse...))
 }
 
-// forgetCollapseOf forgets the key of one entry, unless a newer one has it.
-func (t *tx) forgetCollapseOf(k RoomKey, e *Entry) {
-	t.forgetCollapsed(k, e.Seq, e.User, e.Collapse)
-}
-
+// forgetCollapsed forgets the key of one entry, unless a newer one has it.
 func (t *tx) forgetCollapsed(k RoomKey, seq uint64, user, name string) {
 	newest, err := decodeCollapse(t.get(collapseKey(k, user, name)))
 	if err != nil {
@@ -52,9 +48,11 @@ func decodeCollapse(b []byte) (seq uint64, err error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// forgetCollapse forgets the keys of the entries from..to, but for those that have a newer one.
+// forgetCollapse forgets the keys of the entries from..to, but for those that have a newer one. Each is forgotten by itself,
+// so their order says nothing.
 func (t *tx) forgetCollapse(k RoomKey, from, to uint64) {
-	forget := func(seq uint64, b []byte) {
+	t.each(collapseBySeqKey(k, from), collapseBySeqKey(k, to+1), func(key, b []byte) {
+		seq := binary.BigEndian.Uint64(key[len(key)-seqBytes:])
 		r := readRecord(b, collapseVersion)
 		user := string(r.sized())
 		if r.bad {
@@ -62,32 +60,7 @@ func (t *tx) forgetCollapse(k RoomKey, from, to uint64) {
 			return
 		}
 		t.forgetCollapsed(k, seq, user, string(r.b))
-	}
-	start, upper := collapseBySeqKey(k, from), collapseBySeqKey(k, to+1)
-	prefix := key(prefixCollapseBySeq, k.NS, k.Room)
-	seen := map[string]bool{}
-	for name, v := range t.over { // of this batch; each is forgotten by itself, so the order says nothing
-		if v != nil && name >= string(start) && name < string(upper) {
-			seen[name] = true
-		}
-	}
-	if !t.removed(start) {
-		if err := scan(t.s.db, prefix, start, func(key, v []byte) (bool, error) {
-			seq := binary.BigEndian.Uint64(key[len(key)-seqBytes:])
-			if seq > to {
-				return false, nil
-			}
-			if _, changed := t.over[string(key)]; !changed {
-				forget(seq, v)
-			}
-			return true, nil
-		}); err != nil {
-			t.fail(err)
-		}
-	}
-	for name := range seen {
-		forget(binary.BigEndian.Uint64([]byte(name)[len(name)-seqBytes:]), t.over[name])
-	}
+	})
 }
 
 // Newest returns the seq of the user's newest message in the room with that collapse_key, 0 when none is kept.

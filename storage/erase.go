@@ -46,7 +46,7 @@ func (t *tx) erase(d *draft, e, by *Entry, c *Append) {
 	}
 	t.stub(d, e, []byte(`,"data":{},"deleted":true`))
 	if e.Collapse != "" {
-		t.forgetCollapseOf(d.key, e)
+		t.forgetCollapsed(d.key, e.Seq, e.User, e.Collapse)
 	}
 	if len(f.Reactions) > 0 {
 		t.forgetFolds(d.key, e.Seq, e.Seq+1)

@@ -161,14 +161,6 @@ func (t *tx) react(d *draft, c *Append) (do func(e *Entry), again bool, r Result
 // 3, Sending).
 const largeRoom = 100
 
-// Edited returns the seq of the newest edit, 0 = none.
-func (f *Fold) Edited() uint64 {
-	if n := len(f.Edits); n > 0 {
-		return f.Edits[n-1]
-	}
-	return 0
-}
-
 // Fold returns what was folded into a message; the zero Fold when nothing was.
 func (s *Store) Fold(k RoomKey, seq uint64) (f Fold, err error) {
 	f.Seq = seq

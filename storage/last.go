@@ -27,7 +27,10 @@ func (s *Store) LastMessage(k RoomKey) (last, edit *Entry, err error) {
 		}
 		for _, e := range slices.Backward(es) {
 			if e.Message() && e.Erased == 0 && (e.Expiry == 0 || e.Expiry > now) {
-				edit, err = s.EditOf(k, e.Seq)
+				f, err := s.Fold(k, e.Seq)
+				if err == nil {
+					edit, err = s.EditOf(k, &f)
+				}
 				return e, edit, err
 			}
 		}
@@ -36,13 +39,13 @@ func (s *Store) LastMessage(k RoomKey) (last, edit *Entry, err error) {
 	return nil, nil, nil
 }
 
-// EditOf returns the newest edit of a message, nil when there is none.
-func (s *Store) EditOf(k RoomKey, seq uint64) (*Entry, error) {
-	f, err := s.Fold(k, seq)
-	if err != nil || f.Edited() == 0 {
-		return nil, err
+// EditOf returns the newest edit of the message that f is of, nil when there is none.
+func (s *Store) EditOf(k RoomKey, f *Fold) (*Entry, error) {
+	if len(f.Edits) == 0 {
+		return nil, nil
 	}
-	es, err := s.Entries(k, f.Edited(), f.Edited(), 1, 1)
+	newest := f.Edits[len(f.Edits)-1]
+	es, err := s.Entries(k, newest, newest, 1, 1)
 	if err != nil || len(es) == 0 {
 		return nil, err
 	}

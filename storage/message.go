@@ -41,7 +41,7 @@ func (t *tx) appendMessage(c *Append) Result {
 	if refusal = t.slowed(d, c, role); refusal.Outcome != Done {
 		return refusal
 	}
-	e := t.pushCollapsing(d, c, role)
+	e := t.pushEntry(d, &Entry{Type: c.Type, User: c.From.User, Device: c.Device, Collapse: c.Collapse}, c.From, role, c.Tail, c.TTL)
 	if c.CID != "" {
 		t.rememberCID(d, c, e)
 	}
@@ -86,20 +86,8 @@ func (t *tx) mayWrite(d *draft, from Actor) (Role, Result) {
 
 // silenced refuses one who is banned or muted now.
 func (t *tx) silenced(m Member) Result {
-	for _, s := range [...]struct {
-		until   int64
-		outcome Outcome
-	}{{m.Banned, Banned}, {m.Muted, Muted}} {
-		if s.until <= t.now {
-			continue
-		}
-		r := Result{Outcome: s.outcome}
-		if s.until != Forever {
-			r.TS = s.until - t.now
-		}
-		return r
-	}
-	return Result{}
+	is, ms := m.Silenced(t.now)
+	return Result{Outcome: is, TS: ms}
 }
 
 // maxTTL (seconds) keeps what a ttl leads to below 2^53 ms.
@@ -110,16 +98,7 @@ func (t *tx) push(d *draft, typ string, from Actor, device string, role Role, ta
 	return t.pushEntry(d, &Entry{Type: typ, User: from.User, Device: device}, from, role, tail, ttl)
 }
 
-// pushCollapsing is push of a message that may have a collapse_key.
-func (t *tx) pushCollapsing(d *draft, c *Append, role Role) *Entry {
-	e := &Entry{Type: c.Type, User: c.From.User, Device: c.Device, Collapse: c.Collapse}
-	t.pushEntry(d, e, c.From, role, c.Tail, c.TTL)
-	if e.Collapse != "" {
-		t.rememberCollapse(d, e)
-	}
-	return e
-}
-
+// pushEntry is push of an entry that says its type, user and device, and may have a collapse_key.
 func (t *tx) pushEntry(d *draft, e *Entry, from Actor, role Role, tail []byte, ttl int64) *Entry {
 	t.meta.Pos++
 	h := &d.head
@@ -141,6 +120,9 @@ func (t *tx) pushEntry(d *draft, e *Entry, from Actor, role Role, tail []byte, t
 	d.entries = append(d.entries, e)
 	t.buf = e.appendTo(t.buf[:0])
 	t.write(entryKey(d.key, e.Seq), t.buf)
+	if e.Collapse != "" {
+		t.rememberCollapse(d, e)
+	}
 	return e
 }
 

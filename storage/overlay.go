@@ -24,6 +24,31 @@ func (t *tx) get(k []byte) []byte {
 	return v
 }
 
+// each calls f for every key in [from, to) that get knows of as the batch leaves it, in no order. f keeps neither k nor v;
+// it may del k, and set and del what lies elsewhere.
+func (t *tx) each(from, to []byte, f func(k, v []byte)) {
+	r := keyRange{from, to}
+	var changed []string
+	for k, v := range t.over {
+		if v != nil && r.holds([]byte(k)) {
+			changed = append(changed, k)
+		}
+	}
+	if !t.removed(from) {
+		if err := scanRange(t.s.db, from, to, func(k, v []byte) (bool, error) {
+			if _, over := t.over[string(k)]; !over {
+				f(k, v)
+			}
+			return true, nil
+		}); err != nil {
+			t.fail(err)
+		}
+	}
+	for _, k := range changed {
+		f([]byte(k), t.over[k])
+	}
+}
+
 // removed reports whether k lies in a range that the batch removed.
 func (t *tx) removed(k []byte) bool {
 	for _, r := range t.gone {

@@ -118,25 +118,11 @@ func (t *tx) setState(c *SetState) Result {
 func (t *tx) forgetTombs(d *draft) {
 	d.change().Tombs = 1
 	prefix := key(prefixState, d.key.NS, d.key.Room)
-	var gone [][]byte
-	if !t.removed(prefix) {
-		if err := scan(t.s.db, prefix, nil, func(k, b []byte) (bool, error) {
-			if _, changed := t.over[string(k)]; !changed && b[0] == stateVersionTomb {
-				gone = append(gone, bytes.Clone(k))
-			}
-			return true, nil
-		}); err != nil {
-			t.fail(err)
+	t.each(prefix, end(prefix), func(k, b []byte) {
+		if b[0] == stateVersionTomb {
+			t.del(k)
 		}
-	}
-	for k, b := range t.over { // removed in any order: nothing but their absence is seen
-		if strings.HasPrefix(k, string(prefix)) && len(b) > 0 && b[0] == stateVersionTomb {
-			gone = append(gone, []byte(k))
-		}
-	}
-	for _, k := range gone {
-		t.del(k)
-	}
+	})
 }
 
 // countState keeps the room's counts of keys that are set and that are remembered as deleted.

@@ -290,7 +290,12 @@ func scan(r pebble.Reader, prefix, start []byte, f func(k, v []byte) (more bool,
 	if start == nil {
 		start = prefix
 	}
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: start, UpperBound: end(prefix)})
+	return scanRange(r, start, end(prefix), f)
+}
+
+// scanRange calls f for every key in [from, to), in order, until it says stop. f keeps neither k nor v.
+func scanRange(r pebble.Reader, from, to []byte, f func(k, v []byte) (more bool, err error)) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return fmt.Errorf("read the store: %w", err)
 	}

@@ -196,6 +196,23 @@ const Forever = 1<<53 - 1
 // restricted reports whether operators have decided something, in force or not any more.
 func (m Member) restricted() bool { return m.Muted != 0 || m.Banned != 0 }
 
+// Silenced says whether a user is Banned or Muted at a log time, else Done, and for how many ms more, 0 = without an end.
+func (m Member) Silenced(now int64) (is Outcome, ms int64) {
+	until := m.Banned
+	switch {
+	case m.Banned > now:
+		is = Banned
+	case m.Muted > now:
+		is, until = Muted, m.Muted
+	default:
+		return Done, 0
+	}
+	if until == Forever {
+		return is, 0
+	}
+	return is, until - now
+}
+
 // known reports whether there is something to store.
 func (m Member) known() bool { return m.Role != "" || m.Muted != 0 || m.Banned != 0 }
 

@@ -1,8 +1,6 @@
 package calls
 
 import (
-	"time"
-
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
@@ -40,11 +38,7 @@ func (c *Calls) readable(id auth.Identity, name string) (*storage.Room, storage.
 		if err != nil {
 			return nil, "", c.broken(err)
 		}
-		if _, now := c.cfg.Store.Applied(); m.Banned > now {
-			p := problem.New(problem.Banned, "")
-			if m.Banned != storage.Forever {
-				p = p.After(time.Duration(m.Banned-now) * time.Millisecond)
-			}
+		if p := c.banned(m); p != nil {
 			return nil, "", p
 		}
 	}
@@ -66,4 +60,14 @@ func (c *Calls) readable(id auth.Identity, name string) (*storage.Room, storage.
 		return nil, "", problem.New(problem.NotMember, "")
 	}
 	return room, m.Role, nil
+}
+
+// banned refuses one who is banned from a room now.
+func (c *Calls) banned(m storage.Member) *problem.Problem {
+	_, now := c.cfg.Store.Applied()
+	is, ms := m.Silenced(now)
+	if is != storage.Banned {
+		return nil
+	}
+	return ProblemOf(storage.Result{Outcome: is, TS: ms})
 }

@@ -29,6 +29,7 @@ type Store interface {
 	Mark(k storage.RoomKey, user string) (storage.Mark, error)
 	UserMarks(ns, user, after string, f func(room string, m storage.Mark) (more bool)) error
 	Folds(k storage.RoomKey, from, to uint64) ([]storage.Fold, error)
+	EditOf(k storage.RoomKey, f *storage.Fold) (*storage.Entry, error)
 	LastMessage(k storage.RoomKey) (last, edit *storage.Entry, err error)
 	PublicRooms(ns, after string, look int, match func(room, name string) bool, limit int) (storage.Looked, error)
 	Members(k storage.RoomKey, after string, limit int) ([]storage.RoomMember, error)

@@ -2,6 +2,9 @@ package calls
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/madang-chat/madang/hooks/auth"
@@ -40,6 +43,36 @@ type Gap struct {
 	From  uint64 `json:"from"`
 	To    uint64 `json:"to"`
 	First uint64 `json:"first"` // oldest entry kept
+}
+
+// Polled is what a long poll answers.
+type Polled struct {
+	Messages []json.RawMessage `json:"messages"`
+	Head     uint64            `json:"head"`
+	First    uint64            `json:"first"`         // oldest entry kept
+	Next     uint64            `json:"next"`          // the after of the next poll
+	Gap      *Gap              `json:"gap,omitempty"` // entries that are not kept any more
+}
+
+// Polled is what was found, for a long poll.
+func (f *Followed) Polled() Polled {
+	p := Polled{Head: f.Head, First: f.First, Next: f.At, Gap: f.Gap}
+	for _, e := range f.Entries {
+		p.Messages = append(p.Messages, e.JSON)
+	}
+	return p
+}
+
+// AppendJSON appends the answer with its messages byte for byte.
+func (p Polled) AppendJSON(dst []byte) []byte {
+	dst = appendRaw(append(dst, `{"messages":`...), p.Messages)
+	dst = strconv.AppendUint(append(dst, `,"head":`...), p.Head, 10)
+	dst = strconv.AppendUint(append(dst, `,"first":`...), p.First, 10)
+	dst = strconv.AppendUint(append(dst, `,"next":`...), p.Next, 10)
+	if g := p.Gap; g != nil {
+		dst = fmt.Appendf(dst, `,"gap":{"from":%d,"to":%d,"first":%d}`, g.From, g.To, g.First)
+	}
+	return append(dst, '}')
 }
 
 // Follow begins to follow a room the caller may read, after an entry; nil: after its newest.

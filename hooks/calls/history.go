@@ -208,15 +208,9 @@ func (w *window) formOf(e *storage.Entry) ([]byte, error) {
 	if form := w.forms[e.Seq]; form != nil {
 		return form, nil
 	}
-	var edit *storage.Entry
-	if seq := f.Edited(); seq != 0 {
-		es, err := w.store.Entries(w.room.Key, seq, seq, 1, 1)
-		if err != nil {
-			return nil, err
-		}
-		if len(es) > 0 {
-			edit = es[0]
-		}
+	edit, err := w.store.EditOf(w.room.Key, f)
+	if err != nil {
+		return nil, err
 	}
 	if w.forms == nil {
 		w.forms = map[uint64][]byte{}

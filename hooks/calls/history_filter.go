@@ -45,37 +45,23 @@ func (f *HistoryFilter) takes(e *storage.Entry) bool {
 
 // member returns the value of a member of a delivered entry that stands after "from", as it is written; nil when there is
 // none.
-func member(message []byte, name string) []byte {
+func member(message []byte, name string) (value []byte) {
 	want := []byte(`,"` + name + `":`)
 	if !bytes.Contains(message, want) { // nearly all
 		return nil
 	}
-	from, data := -1, len(message)
-	depth, inString := 0, false
-	for i := 0; i < len(message) && data == len(message); i++ {
-		switch c := message[i]; {
-		case inString:
-			switch c {
-			case '\\':
-				i++
-			case '"':
-				inString = false
-			}
-		case c == '"':
-			inString = true
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			if depth--; depth == 0 && from >= 0 {
-				return message[from:i]
-			}
-		case c == ',' && depth == 1 && from >= 0:
-			return message[from:i]
-		case c == ',' && depth == 1 && bytes.HasPrefix(message[i:], want):
-			from = i + len(want)
+	from := 0
+	eachMember(message, func(at int) bool {
+		if from > 0 {
+			value = message[from:at]
+			return false
 		}
-	}
-	return nil
+		if bytes.HasPrefix(message[at:], want) {
+			from = at + len(want)
+		}
+		return true
+	})
+	return value
 }
 
 // at returns the first entry of the room that is not older than ts, head+1 when there is none.

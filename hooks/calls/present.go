@@ -51,30 +51,47 @@ const (
 )
 
 // contentAt returns where what a delivered message says begins, with the comma before it: its encoding, if it has one, and
-// its data; and where the value of data begins. The text of a message may hold anything, also what looks like a member.
+// its data; and where the value of data begins.
 func contentAt(message []byte) (from, data int) {
+	from, data = len(message)-1, len(message)-1
+	eachMember(message, func(at int) bool {
+		if !bytes.HasPrefix(message[at:], []byte(dataName)) {
+			return true
+		}
+		from, data = at, at+len(dataName)
+		if before := at - len(encodingName); before > 0 && bytes.HasPrefix(message[before:], []byte(encodingName)) {
+			from = before
+		}
+		return false
+	})
+	return from, data
+}
+
+// eachMember calls f where a member of a delivered message begins, but for the first, with the comma before it, and where
+// the last one ends, until f says stop. The text of a message may hold anything, also what looks like a member.
+func eachMember(message []byte, f func(at int) (more bool)) {
 	depth, inString := 0, false
 	for i := 0; i < len(message); i++ {
-		switch c := message[i]; {
-		case inString:
+		c := message[i]
+		if inString {
 			switch c {
 			case '\\':
 				i++
 			case '"':
 				inString = false
 			}
-		case c == '"':
+			continue
+		}
+		switch c {
+		case '"':
 			inString = true
-		case c == '{' || c == '[':
+		case '{', '[':
 			depth++
-		case c == '}' || c == ']':
+		case '}', ']':
 			depth--
-		case c == ',' && depth == 1 && bytes.HasPrefix(message[i:], []byte(dataName)):
-			if from := i - len(encodingName); from > 0 && bytes.HasPrefix(message[from:], []byte(encodingName)) {
-				return from, i + len(dataName)
-			}
-			return i, i + len(dataName)
+		}
+		if (c == ',' && depth == 1 || depth == 0) && !f(i) {
+			return
 		}
 	}
-	return len(message) - 1, len(message) - 1
 }

@@ -187,10 +187,7 @@ func (l *roomLister) marks(after string, list []storage.UserRoom) (marks map[str
 }
 
 // banned reports whether the caller may not read the room.
-func (l *roomLister) banned(m storage.Member) bool {
-	_, now := l.c.cfg.Store.Applied()
-	return m.Banned > now && !l.id.Admin
-}
+func (l *roomLister) banned(m storage.Member) bool { return !l.id.Admin && l.c.banned(m) != nil }
 
 // publicLook bounds the rooms looked at for one page.
 const publicLook = 10_000

@@ -69,17 +69,11 @@ func HeadOf(h storage.Head, last, edit *storage.Entry) Head {
 		Data json.RawMessage
 	}
 	var text struct{ Text string }
-	if json.Unmarshal(last.JSON, &e) != nil {
+	if json.Unmarshal(present(nil, last, &storage.Fold{}, edit), &e) != nil {
 		return out
-	}
-	if edit != nil {
-		e.Data = edit.JSON[dataOf(edit.JSON) : len(edit.JSON)-1]
 	}
 	if json.Unmarshal(e.Data, &text) != nil { // data that is no object, or has another text, shows none
 		text.Text = ""
-	}
-	if edit != nil && last.Type == "text" && e.Data[0] == '"' {
-		_ = json.Unmarshal(e.Data, &text.Text) // a string shows itself, as in the message's present form
 	}
 	out.From, out.Text = &e.From, firstRunes(text.Text, headText)
 	return out
@@ -104,9 +98,4 @@ func firstRunes(s string, n int) string {
 		return ""
 	}
 	return s
-}
-
-func dataOf(message []byte) int {
-	_, data := contentAt(message)
-	return data
 }
