@@ -82,7 +82,7 @@ func (f *fake) target(version byte) Target {
 // lossy is the same for runs in which something does not come: they wait less long for it.
 func (f *fake) lossy(version byte) Target {
 	at := f.target(version)
-	at.giveUp = 200 * time.Millisecond
+	at.giveUp = 2 * time.Second
 	return at
 }
 
