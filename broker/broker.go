@@ -262,8 +262,10 @@ func (b *Broker) Recheck() {
 		}
 		if c.id.CompareAndSwap(old, &id) { // else it was renewed meanwhile
 			c.w.post(func() {
-				for _, cur := range c.cursors {
-					c.w.setAccess(cur, cur.room.swept+1)
+				for k := range c.cursors {
+					if cur := c.w.attach(c, k, 0); cur != nil { // a role may have shown rooms that it shows no more
+						c.w.setAccess(cur, cur.room.swept+1)
+					}
 				}
 			})
 		}

@@ -86,6 +86,8 @@ type client struct {
 	resuming *storage.Session // until every room of a stored session has its cursor
 	joining  int              // filters whose joined rooms are being looked up
 	joinPos  uint64           // where the oldest of these filters began
+
+	overseenFrom uint64 // pos at which the last $all/ filter on every room began
 	sentPos  uint64           // what a resumed session was sent before is at or below this pos
 	backlog  uint64
 	focus    map[string]bool

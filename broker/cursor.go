@@ -37,6 +37,7 @@ type cursor struct {
 	plain   bool // every filter takes every type, without No Local: one look decides
 
 	asleep    bool // the client may not read the room now
+	oversees  bool // one of the filters shows the room in any case ($all/)
 	behind    bool // on the client's list
 	fetching  bool // a page is being read
 	page      []*storage.Entry
@@ -100,7 +101,7 @@ func (w *worker) attach(c *client, k storage.RoomKey, next uint64) *cursor {
 	}
 	if cur == nil {
 		r := w.roomOf(k)
-		cur = &cursor{client: c, room: r, index: len(r.cursors), next: w.head(r) + 1}
+		cur = &cursor{client: c, room: r, index: len(r.cursors), next: w.head(r) + 1, oversees: oversees(filters)}
 		r.cursors = append(r.cursors, cur)
 		c.cursors[k] = cur
 		w.setAccess(cur, cur.next)
@@ -111,6 +112,10 @@ func (w *worker) attach(c *client, k storage.RoomKey, next uint64) *cursor {
 		cur.next, cur.page = next, nil
 	}
 	cur.filters = filters
+	if seen := oversees(filters); seen != cur.oversees {
+		cur.oversees = seen
+		w.setAccess(cur, cur.room.swept+1)
+	}
 	cur.qos, cur.plain = 0, true
 	cur.identified = false
 	var takes values
@@ -133,12 +138,19 @@ const anyType = "\x01"
 func (w *worker) covering(c *client, k storage.RoomKey) []*sub {
 	var out []*sub
 	joined, known := false, false
+	all := oversees(c.subs) && mayOversee(c.identity())
 	for _, s := range c.subs {
+		if s.filter.All && !all {
+			continue
+		}
 		if name, named := s.filter.Room(); named {
 			if name == k.Room {
 				out = append(out, s)
 			}
 			continue
+		}
+		if s.filter.AllRooms() {
+			out = append(out, s)
 		}
 		if !s.filter.JoinedRooms() {
 			continue
@@ -188,6 +200,7 @@ func (w *worker) setAccess(cur *cursor, next uint64) {
 	if err != nil {
 		may = false
 	}
+	may = may || cur.oversees
 	switch {
 	case cur.asleep && may:
 		cur.next = min(max(cur.next, w.head(cur.room)+1), next)
@@ -251,6 +264,7 @@ func (w *worker) addSub(c *client, s *sub) (existed bool) {
 	if s.filter.MatchMe(topic.MeRead) {
 		w.readers.add(c)
 	}
+	w.setOverseer(c)
 	return false
 }
 
@@ -262,6 +276,7 @@ func (w *worker) unjoin(c *client) {
 	if c.wants(topic.MeRead) == nil {
 		w.readers.remove(c)
 	}
+	w.setOverseer(c)
 }
 
 // subscribe puts a granted SUBSCRIBE in force; its SUBACK has just been queued.
@@ -272,7 +287,7 @@ func (w *worker) subscribe(c *client, r *request) {
 	for _, e := range r.refused {
 		w.tell(c, e)
 	}
-	joined := false
+	joined, all := false, false
 	for i, s := range r.subs {
 		existed := w.addSub(c, s)
 		if room, named := s.filter.Room(); named {
@@ -287,6 +302,8 @@ func (w *worker) subscribe(c *client, r *request) {
 		}
 		if s.filter.JoinedRooms() {
 			joined = true // live values follow when the rooms are known
+		} else if s.filter.AllRooms() {
+			all = true
 		} else if r.retain[i] != retainNever {
 			w.giveLive(c, s)
 			w.giveRoomValues(c, s)
@@ -300,6 +317,16 @@ func (w *worker) subscribe(c *client, r *request) {
 	}
 	if joined {
 		w.joinRooms(c, r)
+	}
+	if all {
+		w.overseeRooms(c, func() {
+			for i, s := range r.subs {
+				if s.filter.AllRooms() && r.retain[i] != retainNever {
+					w.giveLive(c, s)
+					w.giveRoomValues(c, s)
+				}
+			}
+		})
 	}
 	w.serve(c)
 }

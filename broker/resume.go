@@ -43,6 +43,9 @@ func (w *worker) resume(c *client, sess *storage.Session) {
 				w.giveRoomValues(c, s)
 			}
 			c.resuming = nil
+			if overseesAll(c.subs) {
+				w.overseeRooms(c, func() {})
+			}
 			w.serve(c)
 		})
 	})

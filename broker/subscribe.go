@@ -133,10 +133,11 @@ func (c *client) grant(pk *packets.Packet, f *packets.Subscription, index int) (
 	if bad := c.b.cfg.Rules.Access.Grant(ident, filter); bad != nil {
 		return nil, 0, bad
 	}
-	if filter.All {
-		return nil, 0, problem.New(problem.Unsupported, "$all is not offered yet; join the rooms you want to see.")
-	}
 	s := &sub{filter: filter, qos: min(f.Qos, 1), noLocal: f.NoLocal, rap: f.RetainAsPublished}
+	if filter.All {
+		s.qos = 0
+		c.b.log.Info("audit: everything is read", "reader", ident, "device", c.device, "filter", filter.Raw)
+	}
 	start := uint64(0)
 	if room, named := filter.Room(); named {
 		if start, bad = c.b.replayStart(storage.RoomKey{NS: ident.Namespace, Room: room}, filter.Replay); bad != nil {

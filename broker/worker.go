@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,8 @@ type worker struct {
 	clients     []*client // in no order; a client knows its place
 	joiners     clientsOf // with a filter on joined rooms
 	readers     clientsOf // with a filter on me/read
+	overseers   overseers
+	overseeing  atomic.Bool // there are some
 	receiptsDue []dueReceipt
 	touched     []*client
 	entries     []*storage.Entry
@@ -55,7 +58,7 @@ type userKey struct{ ns, user string }
 func newWorker(b *Broker) *worker {
 	return &worker{
 		b: b, wake: make(chan struct{}, 1), perSlice: sliceReaders,
-		rooms: map[storage.RoomKey]*room{}, joiners: clientsOf{}, readers: clientsOf{},
+		rooms: map[storage.RoomKey]*room{}, joiners: clientsOf{}, readers: clientsOf{}, overseers: overseers{},
 	}
 }
 
@@ -118,6 +121,10 @@ func (w *worker) changed(ch *storage.Changes) {
 	if ch.Reset {
 		w.tasks = append(w.tasks, w.reset)
 	}
+	if w.overseeing.Load() {
+		keys := slices.Collect(maps.Keys(ch.Rooms))
+		w.tasks = append(w.tasks, func() { w.overseen(keys) })
+	}
 	if len(ch.Members) > 0 {
 		members := ch.Members
 		w.tasks = append(w.tasks, func() { w.memberships(members) })
@@ -170,6 +177,11 @@ func (w *worker) reset() {
 	for _, clients := range w.joiners {
 		for c := range clients {
 			w.rejoin(c)
+		}
+	}
+	for _, clients := range w.overseers {
+		for c := range clients {
+			w.overseeRooms(c, func() {})
 		}
 	}
 }

@@ -61,6 +61,13 @@ type Looked struct {
 // PublicRooms returns the ids of public rooms that match says yes to, in byte order, from the one after the given id, at
 // most limit of them, and looks at no more than so many rooms.
 func (s *Store) PublicRooms(ns, after string, look int, match func(room, name string) bool, limit int) (out Looked, err error) {
+	public := func(st *settings) bool { return !st.Deleted && st.Kind == Public }
+	return s.roomsLike(ns, after, look, public, match, limit)
+}
+
+func (s *Store) roomsLike(
+	ns, after string, look int, of func(*settings) bool, match func(room, name string) bool, limit int,
+) (out Looked, err error) {
 	prefix := key(prefixRoom, ns)
 	var start []byte
 	if after != "" {
@@ -72,7 +79,7 @@ func (s *Store) PublicRooms(ns, after string, look int, match func(room, name st
 		if err := decodeRecord(v, &st); err != nil {
 			return false, fmt.Errorf("%w: settings of room %q: %w", ErrEntry, room, err)
 		}
-		if !st.Deleted && st.Kind == Public && match(room, st.Name) {
+		if of(&st) && match(room, st.Name) {
 			out.Rooms = append(out.Rooms, room)
 		}
 		look--
