@@ -64,13 +64,14 @@ func newRules(t testing.TB) (*hooks.Publishing, *rooms) {
 		&storage.RoomCreate{Room: key("open"), By: alice, Kind: storage.Public, Guest: storage.GuestWrite},
 		&storage.RoomCreate{Room: key("shut"), By: alice, Kind: storage.Public, Guest: storage.GuestNone},
 		&storage.RoomCreate{Room: key("priv"), By: alice, Kind: storage.Private},
-		&storage.RoomCreate{Room: key("dm~alice~bob"), By: alice, Kind: storage.Direct},
+		&storage.Append{
+			Room: key("dm~alice~bob"), From: alice, Type: "text", Tail: []byte(`,"data":{"text":"hi"}`), AutoCreate: storage.Direct,
+		},
 		&storage.RoomCreate{Room: key("fpub"), By: alice, Kind: storage.Public},
 		&storage.RoomCreate{Room: key("fopen"), By: alice, Kind: storage.Public, Guest: storage.GuestWrite},
 		&storage.RoomCreate{Room: key("fpriv"), By: alice, Kind: storage.Private},
 		&storage.Join{Room: key("priv"), By: storage.Actor{User: "bob", Admin: true}},
 		&storage.Join{Room: key("fpriv"), By: storage.Actor{User: "bob", Admin: true}},
-		&storage.Join{Room: key("dm~alice~bob"), By: storage.Actor{User: "bob", Admin: true}},
 	} {
 		if r := log.Apply(c); r.Outcome != storage.Done {
 			t.Fatalf("%T: %+v", c, r)

@@ -184,6 +184,9 @@ func (t *tx) join(c *Join) Result {
 	if d.settings.Kind != Public && !c.By.Admin {
 		return Result{Outcome: Forbidden, Detail: fmt.Sprintf("room %q is %s: an owner adds its members", c.Room.Room, d.settings.Kind)}
 	}
+	if d.settings.Kind == Direct { // of its two users, whoever asks
+		return directRoom()
+	}
 	if r := t.full(d, c.MaxMembers); r.Outcome != Done {
 		return r
 	}

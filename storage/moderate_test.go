@@ -239,27 +239,33 @@ func TestMembersAreLimited(t *testing.T) {
 }
 
 func TestDirectRoomsKeepTheirTwo(t *testing.T) {
+	const dm = "dm~max~olga"
 	l := newTestLog(t)
-	l.done(&RoomCreate{Room: room("r"), By: from("olga"), Kind: Direct})
-	l.done(&Join{Room: room("r"), By: Actor{User: "max", Admin: true}})
-	if r := l.do(&Leave{Room: room("r"), By: from("max")}); r.Outcome != Conflict {
+	there := func(by string, a Act, user string) *Moderate {
+		c := act(by, a, user)
+		c.Room = room(dm)
+		return c
+	}
+	first := say(dm, "olga", "hi")
+	first.AutoCreate = Direct
+	l.done(first)
+	if r := l.do(&Leave{Room: room(dm), By: from("max")}); r.Outcome != Conflict {
 		t.Errorf("left: %+v", r)
 	}
-	for _, a := range []Act{ActInvite, ActKick} {
-		c := act("olga", a, "max")
-		if a == ActInvite {
-			c.User = "zoe"
-		}
-		if r := l.do(c); r.Outcome != Conflict {
+	if r := l.do(&Join{Room: room(dm), By: Actor{User: "root", Admin: true}}); r.Outcome != Conflict {
+		t.Errorf("joined by an admin: %+v", r)
+	}
+	for a, user := range map[Act]string{ActInvite: "zoe", ActKick: "max"} {
+		if r := l.do(there("root", a, user)); r.Outcome != Conflict {
 			t.Errorf("%s: %+v", a, r)
 		}
 	}
-	l.done(act("root", ActBan, "max"))
-	if r := l.do(say("r", "max", "hi")); r.Outcome != Banned || l.count("r") != 2 {
-		t.Errorf("banned by an admin: %+v, %d members", r, l.count("r"))
+	l.done(there("root", ActBan, "max"))
+	if r := l.do(say(dm, "max", "hi")); r.Outcome != Banned || l.count(dm) != 2 {
+		t.Errorf("banned by an admin: %+v, %d members", r, l.count(dm))
 	}
-	l.done(act("root", ActUnban, "max"))
-	l.done(say("r", "max", "hi"))
+	l.done(there("root", ActUnban, "max"))
+	l.done(say(dm, "max", "hi"))
 }
 
 // Mutes and bans have a limit; ended ones make room.
