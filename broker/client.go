@@ -88,12 +88,12 @@ type client struct {
 	joinPos  uint64           // where the oldest of these filters began
 
 	overseenFrom uint64 // pos at which the last $all/ filter on every room began
-	sentPos  uint64           // what a resumed session was sent before is at or below this pos
-	backlog  uint64
-	focus    map[string]bool
-	notices  []problem.Event // refusals that came before the client subscribed to me/error
-	expiring bool            // token_expiring was sent
-	live     map[liveKey]struct{}
+	sentPos      uint64 // what a resumed session was sent before is at or below this pos
+	backlog      uint64
+	focus        map[string]bool
+	notices      []problem.Event // refusals that came before the client subscribed to me/error
+	expiring     bool            // token_expiring was sent
+	live         map[liveKey]struct{}
 }
 
 // sub is one subscription of a client. Immutable.
