@@ -22,8 +22,9 @@ import (
 // Paths of the API.
 const (
 	Base        = "/api/v1"
-	OpenAPIPath = "/api/openapi.json"
-	DocsPath    = "/api/docs" // the same for people
+	OpenAPIPath  = "/api/openapi.json"
+	AsyncAPIPath = "/api/asyncapi.json" // what is said over MQTT
+	DocsPath     = "/api/docs"          // the calls for people
 )
 
 // Readiness says when a node can answer.
@@ -66,6 +67,7 @@ type API struct {
 	doc     *huma.OpenAPI
 	backing atomic.Bool // a backup is being made
 	openAPI []byte
+	async   []byte // the AsyncAPI document
 	page    []byte // the same for people
 }
 
@@ -105,7 +107,11 @@ func New(cfg Config) (*API, error) {
 	if a.page, err = describe(a.doc); err != nil {
 		return nil, fmt.Errorf("page of the OpenAPI document: %w", err)
 	}
+	if a.async, err = asyncDocument(); err != nil {
+		return nil, err
+	}
 	a.mux.HandleFunc("GET "+OpenAPIPath, a.serveOpenAPI)
+	a.mux.HandleFunc("GET "+AsyncAPIPath, a.serveAsyncAPI)
 	a.mux.HandleFunc("GET "+DocsPath, a.serveDocs)
 	return a, nil
 }

@@ -80,6 +80,7 @@ var own = []struct {
 	{"internal/peers", []string{"internal/clock"}, "it runs brokers side by side"},
 	{"internal/plan", nil, "arithmetic; it knows the program by its measured costs only"},
 	{"internal/flame", nil, "it draws a profile, whatever was profiled"},
+	{"internal/authority", nil, "its tests run whole nodes; it has nothing else"},
 	{"internal/chaos", nil, "its tests run whole nodes; it has nothing else"},
 	{"internal/arch", nil, "it looks at the others from outside"},
 	{"cmd", []string{""}, "the only place that knows everyone"},
@@ -137,7 +138,7 @@ var foreign = []struct {
 	{"github.com/prometheus/procfs", []string{"internal/bench"}, "what a process has used is read where a broker is measured"},
 	{"github.com/prometheus", []string{"api", "broker", "cluster", "cmd", "hooks", "internal/app"}, "storage reports figures as values"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "flags end in cmd"},
-	{"gopkg.in/yaml.v3", []string{"internal/config"}, "there is one reader of the configuration"},
+	{"gopkg.in/yaml.v3", []string{"internal/config", "api"}, "there is one reader of the configuration, and one document of topics"},
 	{"github.com/eclipse/paho", []string{"cmd"}, "client libraries are for tests and for pub and sub"},
 }
 
