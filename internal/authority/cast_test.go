@@ -1,17 +1,12 @@
 package authority
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
+	"github.com/madang-chat/madang/internal/webtest"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -158,52 +153,10 @@ func (s *stage) must(r role, op string, params map[string]any) map[string]any {
 	return body
 }
 
-// ask makes an HTTP call: of params, those named in the path go there, the others into the query of a GET or DELETE, or
-// into the body.
+// ask makes an HTTP call.
 func (s *stage) ask(r role, op string, params map[string]any) (status int, answer map[string]any) {
 	s.t.Helper()
-	method, path, _ := strings.Cut(op, " ")
-	query, body := url.Values{}, map[string]any{}
-	for name, v := range params {
-		slot := "{" + name + "}"
-		switch {
-		case strings.Contains(path, slot):
-			path = strings.ReplaceAll(path, slot, url.PathEscape(fmt.Sprint(v)))
-		case method == http.MethodGet || method == http.MethodDelete:
-			query.Set(name, fmt.Sprint(v))
-		default:
-			body[name] = v
-		}
-	}
-	var content io.Reader
-	if method != http.MethodGet && method != http.MethodDelete {
-		b, err := json.Marshal(body)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		content = strings.NewReader(string(b))
-	}
-	req, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.Addr("web")+"/api/v1"+path+"?"+query.Encode(), content)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if content != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if s.tokens[r] != "" {
-		req.Header.Set("Authorization", "Bearer "+s.tokens[r])
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	_ = json.Unmarshal(b, &answer) // streams and exports are no object
-	return resp.StatusCode, answer
+	return webtest.Caller{Addr: s.Addr("web"), Token: s.tokens[r]}.Ask(s.t, op, params)
 }
 
 // dial connects a role, whose client hears what comes of what it does.
