@@ -33,6 +33,7 @@ type Options struct {
 	Clock    func(node string) time.Time                      // the wall clock of each node; nil = as it is
 	ShortLog bool                                             // see app.Options
 	Usage    func(dir string) (free, total uint64, err error) // of the disk; nil = as it is
+	Faults   func(disk vfs.FS) vfs.FS                         // what the node sees of a file system in memory; nil = all of it
 
 	name string
 	net  *network
@@ -95,7 +96,11 @@ func (n *Node) start() {
 	}
 	o := app.Options{Logger: slog.New(slog.NewTextHandler(w, nil)), Version: "test", Usage: n.o.Usage, ShortLog: n.o.ShortLog}
 	if n.mem != nil {
-		o.FS, o.Disk = n.mem, clustertest.Disk(n.mem)
+		var fs vfs.FS = n.mem
+		if n.o.Faults != nil {
+			fs = n.o.Faults(fs)
+		}
+		o.FS, o.Disk = fs, clustertest.Disk(fs)
 	}
 	if clock := n.o.Clock; clock != nil {
 		o.Clock = func() time.Time { return clock(n.o.name) }
@@ -120,6 +125,18 @@ func (n *Node) awaitReady() {
 	case <-time.After(startTime):
 		n.t.Fatal("the node is not ready in time")
 	}
+}
+
+// Crash starts the node anew on a copy of what it has written to its disk in memory, after a fault: the old one may be in
+// no state to end.
+func (n *Node) Crash() {
+	n.t.Helper()
+	old := n.App
+	n.mem = n.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_ = old.Stop(ctx)
+	n.Begin()
 }
 
 // Stop ends the node politely. It may be called more than once.
