@@ -70,6 +70,7 @@ type client struct {
 	filters  *topic.Held // granted, counted against limits.filters_per_session
 	aliases  map[uint16]string
 	previous map[uint16]storage.Unfinished // what the connection before left and the client has not come back to
+	pings    uint64                        // PINGREQs so far
 	flooding int                           // publishes in a row that were above the quota
 	hasty    bool                          // the last of them has not been waited for
 

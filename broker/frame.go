@@ -18,6 +18,7 @@ const (
 	typeSubscribe   = 8 << 4
 	typeUnsubscribe = 10 << 4
 	typePingreq     = 12 << 4
+	typePingresp    = 13 << 4
 	typeDisconnect  = 14 << 4
 	typeAuth        = 15 << 4
 	typeMask        = 0xf0

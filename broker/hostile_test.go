@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -134,6 +135,51 @@ func TestOversizeMessage(t *testing.T) {
 			t.Errorf("%d entries", got-before)
 		}
 	})
+}
+
+// PINGREQs without end are answered, or not read, and cost the node no memory.
+func TestPingFlood(t *testing.T) {
+	n := testcluster.Start(t, testcluster.Options{})
+	flood := bytes.Repeat([]byte{0xc0, 0}, 100_000)
+	before := heap()
+	for _, as := range mqtttest.Flavours {
+		connect := append([]byte{0x10, 0, 0, 4, 'M', 'Q', 'T', 'T', as.Version, 0x82, 0, 0}, 0, 1, 'm', 0, 7)
+		if as.Version == mqtttest.V5 {
+			connect = append([]byte{0x10, 0, 0, 4, 'M', 'Q', 'T', 'T', as.Version, 0x82, 0, 0, 0}, 0, 1, 'm', 0, 7)
+		}
+		connect = append(connect, "mallory"...)
+		connect[1] = byte(len(connect) - 2)
+		var running sync.WaitGroup
+		for _, deaf := range []bool{false, true} {
+			conn, err := mqtttest.Open(n.At(), as)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Write(connect); err != nil {
+				t.Fatal(err)
+			}
+			running.Go(func() {
+				for range 5 {
+					if _, err := conn.Write(flood); err != nil {
+						return // its turn to be cut
+					}
+				}
+			})
+			if !deaf {
+				running.Go(func() { _, _ = io.Copy(io.Discard, conn) })
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		served(t, n, as)
+		running.Wait()
+		served(t, n, as)
+		if after := heap(); after > before+32<<20 {
+			t.Errorf("%v: the heap grew from %d to %d MiB", as, before>>20, after>>20)
+		}
+	}
 }
 
 // Connections that say nothing are closed after a time, and others are served meanwhile.

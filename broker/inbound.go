@@ -116,12 +116,7 @@ func (c *client) packet(first byte, body []byte) error {
 		}
 		return c.unsubscribe(bytes.Clone(body))
 	case typePingreq:
-		c.w.post(func() {
-			if !c.gone {
-				c.conn.Queue([]byte{13 << 4, 0}, false)
-				c.w.touch(c)
-			}
-		})
+		c.ping()
 		return nil
 	case typeDisconnect:
 		return c.goodbye(body)

@@ -114,14 +114,26 @@ func faultAt(t *testing.T, f *fault, n int64) (hit bool) {
 	if !f.hit.Load() {
 		return false
 	}
-	select {
-	case err := <-failed:
+	ended := func(err error) {
 		if !errors.Is(err, f.err) && !strings.Contains(err.Error(), f.err.Error()) {
 			t.Errorf("write %d: the node ends and says: %v", n, err)
 		}
 		node.Crash()
-	default:
-		node.Restart() // it could go on
+	}
+	select {
+	case err := <-failed:
+		ended(err)
+	default: // it goes on, or has met the fault in the background and is about to end
+		if err := node.TryStop(10 * time.Second); err == nil {
+			node.Begin()
+			break
+		}
+		select {
+		case err := <-node.Failed():
+			ended(err)
+		case <-time.After(mqtttest.Patience):
+			t.Fatalf("write %d: the node neither stops nor says why", n)
+		}
 	}
 	if got := cids(t, node); !isPrefix(acked, got) {
 		t.Errorf("write %d: %d messages are acknowledged, there are %d: %v", n, len(acked), len(got), got)

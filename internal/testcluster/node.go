@@ -109,9 +109,11 @@ func (n *Node) start() {
 		n.plug = n.o.net.plugIn(n.o.name)
 		o.Dial = n.plug.dial
 	}
-	if n.App, err = app.New(c, o); err != nil {
+	a, err := app.New(c, o)
+	if err != nil {
 		n.t.Fatalf("start: %v", err)
 	}
+	n.App = a
 	n.App.Start()
 	n.at.Store(&mqtttest.Addresses{MQTT: n.Addr("mqtt"), Web: n.Addr("web")})
 }
@@ -142,11 +144,16 @@ func (n *Node) Crash() {
 // Stop ends the node politely. It may be called more than once.
 func (n *Node) Stop() {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), startTime)
-	defer cancel()
-	if err := n.App.Stop(ctx); err != nil {
+	if err := n.TryStop(startTime); err != nil {
 		n.t.Errorf("stop: %v", err)
 	}
+}
+
+// TryStop is Stop of a node that may be unable to.
+func (n *Node) TryStop(within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	return n.App.Stop(ctx)
 }
 
 // Restart stops the node and starts it on its data.
