@@ -208,10 +208,10 @@ func (d *Duties) expire(ctx context.Context) {
 	}
 }
 
-// trim applies retention and forgets cids, room by room.
+// trim applies retention and forgets cids, log by log.
 func (d *Duties) trim(ctx context.Context) {
 	var rooms []storage.RoomKey
-	err := d.Store.RoomKeys(func(k storage.RoomKey) bool {
+	err := d.Store.LogKeys(func(k storage.RoomKey) bool {
 		rooms = append(rooms, k)
 		return true
 	})

@@ -84,6 +84,12 @@ func (t *tx) dispatch(c Command) Result {
 		return t.marks(c)
 	case *SetState:
 		return t.setState(c)
+	case *Contact:
+		return t.contact(c)
+	case *Block:
+		return t.block(c)
+	case *InboxRead:
+		return t.inboxRead(c)
 	case *FollowUp:
 		return t.followUp(c)
 	case *Take:

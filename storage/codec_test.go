@@ -76,6 +76,9 @@ func TestCommandsSurviveEncoding(t *testing.T) {
 	commandRoundTrip[Trim](t)
 	commandRoundTrip[Forget](t)
 	commandRoundTrip[Secret](t)
+	commandRoundTrip[Contact](t)
+	commandRoundTrip[Block](t)
+	commandRoundTrip[InboxRead](t)
 }
 
 func recordRoundTrip[T any](t *testing.T) {
@@ -93,6 +96,9 @@ func TestRecordsSurviveEncoding(t *testing.T) {
 	recordRoundTrip[outboxItem](t)
 	recordRoundTrip[userCounts](t)
 	recordRoundTrip[Mark](t)
+	recordRoundTrip[relation](t)
+	recordRoundTrip[pair](t)
+	recordRoundTrip[person](t)
 	roundTrip(t, func(e *Entry) (*Entry, error) { return decodeEntry(e.Seq, e.appendTo(nil)) })
 	roundTrip(t, func(a *AuditRecord) (*AuditRecord, error) {
 		out := &AuditRecord{Pos: a.Pos} // of the key

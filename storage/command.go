@@ -79,7 +79,7 @@ type Append struct {
 	Dup      bool   `cbor:"10,keyasint,omitempty"` // the PUBLISH had DUP=1
 	PacketID uint16 `cbor:"11,keyasint,omitempty"`
 
-	AutoCreate  RoomKind `cbor:"12,keyasint,omitempty"` // kind of the room made when it does not exist, 0 = refuse
+	AutoCreate  RoomKind `cbor:"12,keyasint,omitempty"` // kind of the room made when it does not exist, 0 = refuse; Broadcast: the sender may broadcast
 	RoomsPerDay int      `cbor:"13,keyasint,omitempty"` // limit of rooms so made per user, 0 = none
 
 	Target   uint64 `cbor:"14,keyasint,omitempty"` // seq of the message meant, of an edit, a delete and a reaction
@@ -88,6 +88,8 @@ type Append struct {
 	Collapse string `cbor:"20,keyasint,omitempty"`
 	Emoji    string `cbor:"18,keyasint,omitempty"` // of a reaction
 	Off      bool   `cbor:"19,keyasint,omitempty"` // of a reaction: it ends
+
+	Mentions []string `cbor:"30,keyasint,omitempty"` // users; those of them who are members are told in their inbox
 }
 
 // RoomCreate makes a room and its first owner. It appends nothing: the first message has the next seq.
@@ -342,7 +344,7 @@ func newCommand(k commandKind) Command {
 	case kindSetState:
 		return new(SetState)
 	}
-	return nil
+	return newPeopleCommand(k)
 }
 
 // ErrCommand is returned for bytes that are no command of this build. A node that meets it in the log must stop: the

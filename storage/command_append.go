@@ -8,12 +8,15 @@ import (
 
 // Append is nearly all of the log, so it has a form of its own: after version and kind
 //
-//	flags          1 admin, 2 guest, 4 dup, 8 level present, 16 hash present, 32 refers to messages, 64 a reaction ends
+//	flags          1 admin, 2 guest, 4 dup, 8 level present, 16 hash present, 32 refers to messages, 64 a reaction ends,
+//	               128 more flags
 //	sized x 7      namespace, room, user, name, device, type, cid (uvarint length, bytes)
 //	varints        ttl, rooms per day, level (if present)
 //	uvarints       epoch, packet id, kind of room to make
 //	hash           16 bytes (if present)
 //	target, reply to (uvarints), reason, emoji, collapse key (sized; all if one is present)
+//	more flags     uvarint: 1 mentions (if present)
+//	mentions       uvarint count, names with length (if present)
 //	the rest       tail
 //
 // In a Will the same struct travels as CBOR.
@@ -25,7 +28,13 @@ const (
 	appendHash
 	appendRefers
 	appendOff
+	appendMore
 	appendFlagsKnown = 1<<iota - 1
+)
+
+const (
+	moreMentions   = 1 << iota
+	moreFlagsKnown = 1<<iota - 1
 )
 
 func (c *Append) appendTo(b []byte) []byte {
@@ -41,6 +50,7 @@ func (c *Append) appendTo(b []byte) []byte {
 		{c.Hash != [16]byte{}, appendHash},
 		{c.Target != 0 || c.ReplyTo != 0 || c.Reason != "" || c.Emoji != "" || c.Collapse != "", appendRefers},
 		{c.Off, appendOff},
+		{len(c.Mentions) > 0, appendMore},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -66,6 +76,13 @@ func (c *Append) appendTo(b []byte) []byte {
 			b = binary.AppendUvarint(b, v)
 		}
 		b = appendSized(appendSized(appendSized(b, c.Reason), c.Emoji), c.Collapse)
+	}
+	if flags&appendMore != 0 {
+		b = binary.AppendUvarint(b, moreMentions)
+		b = binary.AppendUvarint(b, uint64(len(c.Mentions)))
+		for _, u := range c.Mentions {
+			b = appendSized(b, u)
+		}
 	}
 	return append(b, c.Tail...)
 }
@@ -111,10 +128,27 @@ func (c *Append) decode(b []byte) error {
 		c.Reason, c.Emoji, c.Collapse = string(r.sized()), string(r.sized()), string(r.sized())
 	}
 	c.Off = flags&appendOff != 0
+	if flags&appendMore != 0 {
+		c.decodeMore(&r)
+	}
 	if r.bad || packet > math.MaxUint16 || kind > math.MaxUint8 || perDay < math.MinInt32 || perDay > math.MaxInt32 {
 		return fmt.Errorf("%w (append)", ErrCommand)
 	}
 	c.RoomsPerDay, c.PacketID, c.AutoCreate = int(perDay), uint16(packet), RoomKind(kind)
 	c.Tail = r.b
 	return nil
+}
+
+// decodeMore reads what more flags announce.
+func (c *Append) decodeMore(r *reader) {
+	more := r.uvarint()
+	if more&^moreFlagsKnown != 0 {
+		r.bad = true
+		return
+	}
+	if more&moreMentions != 0 {
+		for n := r.uvarint(); n > 0 && !r.bad; n-- {
+			c.Mentions = append(c.Mentions, string(r.sized()))
+		}
+	}
 }

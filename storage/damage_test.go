@@ -58,6 +58,13 @@ func records() map[string]record {
 		"counts":               {last(key(prefixUserCounts, "chat"), "ann"), applies(taking(SessionID{NS: "chat", User: "ann"}, 60))},
 		"outbox":               {outboxKey(3), func(l *testLog) error { _, err := l.s.Outbox(9); return err }},
 		"outbox, for Apply":    {outboxKey(3), applies(&FollowUp{ID: 3})},
+		"contact":              {relationKey("chat", "ann", "bob"), func(l *testLog) error { _, err := l.s.Contacts("chat", "ann", "", 9); return err }},
+		"contact, of two":      {relationKey("chat", "ann", "bob"), func(l *testLog) error { _, err := l.s.MutualContacts("chat", "bob", "ann"); return err }},
+		"contact, for Apply":   {relationKey("chat", "ann", "bob"), applies(&Contact{NS: "chat", User: "ann", Other: "bob"})},
+		"block":                {pairKey("chat", "ann", "eve"), func(l *testLog) error { _, err := l.s.Blocked("chat", "ann", "eve"); return err }},
+		"block, for Apply":     {pairKey("chat", "ann", "eve"), applies(say("dm~ann~eve", "eve", "x"))},
+		"user":                 {personKey("chat", "ann"), func(l *testLog) error { _, err := l.s.InboxMark("chat", "ann"); return err }},
+		"user, for Apply":      {personKey("chat", "ann"), applies(&InboxRead{NS: "chat", User: "ann", Seq: 1})},
 		"secret":               {last(key(prefixSecret), "k"), func(l *testLog) error { _, err := l.s.Secret("k"); return err }},
 		"results of a group": {ringKey("a", 1), func(l *testLog) error {
 			g := logentry.Group{Node: "a", Boot: 1, First: 2, Commands: [][]byte{nil}}
@@ -106,6 +113,8 @@ func fill(l *testLog) {
 		&FollowUp{ID: 1}, &FollowUp{ID: 2}, say("other", "olga", "x"), taking(phone, 60),
 		&Subscribe{Session: phone, Epoch: 1, Places: []RoomSeq{{"r", 1}}},
 		&Places{Node: "a", Boot: 1, Pos: 1, Epoch: 1}, &Secret{Name: "k", Value: []byte("v")},
+		&Contact{NS: "chat", User: "ann", Other: "bob", On: true}, &Contact{NS: "chat", User: "bob", Other: "ann", On: true},
+		&Block{NS: "chat", User: "ann", Other: "eve", On: true},
 	} {
 		l.done(c)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	testRooms = []string{"r", "rr", "s"}
+	testRooms = []string{"r", "rr", "s", "dm~a~ab"}
 	testUsers = []string{"a", "ab", "b"}
 )
 
@@ -42,6 +42,7 @@ func drawCommand(t *rapid.T) Command {
 		a.From = user
 		a.AutoCreate = RoomKind(small("kind", 3))
 		a.RoomsPerDay = int(small("per day", 3))
+		a.Mentions = rapid.SliceOfN(rapid.SampledFrom(testUsers), 0, 3).Draw(t, "mentions")
 		a.Collapse = rapid.SampledFrom([]string{"", "", "c", "d\x00"}).Draw(t, "collapse key")
 		if rapid.Bool().Draw(t, "with cid") {
 			a.CID = fmt.Sprint("c", small("cid", 2))
@@ -50,7 +51,18 @@ func drawCommand(t *rapid.T) Command {
 		}
 		return a
 	}
-	switch rapid.IntRange(0, 32).Draw(t, "command") {
+	switch rapid.IntRange(0, 37).Draw(t, "command") {
+	case 33, 34:
+		return &Contact{NS: "chat", User: user.User, Other: rapid.SampledFrom(testUsers).Draw(t, "other"), On: rapid.Bool().Draw(t, "on"), Max: int(small("contacts", 2))}
+	case 35:
+		return &Block{NS: "chat", User: user.User, Other: rapid.SampledFrom(testUsers).Draw(t, "other"), On: rapid.Bool().Draw(t, "on")}
+	case 36:
+		return &InboxRead{NS: "chat", User: user.User, Seq: small("read", 8)}
+	case 37:
+		a := appendOf()
+		a.Room = BroadcastLog("chat")
+		a.AutoCreate = rapid.SampledFrom([]RoomKind{0, Public, Broadcast, Broadcast}).Draw(t, "may broadcast")
+		return a
 	case 25, 26:
 		all := slices.Sorted(maps.Keys(acts))
 		return &Moderate{
@@ -92,7 +104,7 @@ func drawCommand(t *rapid.T) Command {
 	case 5:
 		return &Leave{Room: r, By: user}
 	case 6, 7:
-		return &FollowUp{ID: small("item", 12)}
+		return &FollowUp{ID: small("item", 20)}
 	case 8, 9:
 		c := &Take{
 			Session: id, Node: node, Boot: boot, Clean: rapid.IntRange(0, 3).Draw(t, "clean") == 0,
@@ -331,6 +343,24 @@ func checkStore(t fataler, s *Store) {
 			}
 			lastPos[e.Pos] = true
 		}
+	}
+	logs := []RoomKey{BroadcastLog("chat")}
+	for _, u := range testUsers {
+		logs = append(logs, InboxLog("chat", u))
+	}
+	for _, k := range logs {
+		r, err := s.Room(k)
+		if err != nil {
+			t.Fatalf("log: %v", err)
+		}
+		if r == nil {
+			continue
+		}
+		entries, err := s.Entries(k, 0, 1<<60, 1<<30, 1<<30)
+		if err != nil {
+			t.Fatalf("entries: %v", err)
+		}
+		checkRoom(t, s, r, entries)
 	}
 	counts := map[string]int{}
 	if err := s.Sessions(func(x *Session) bool {

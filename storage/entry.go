@@ -104,9 +104,7 @@ func entryPos(seq uint64, b []byte) (uint64, error) {
 // appendJSON writes the delivered form. Every name is free of characters that JSON must escape but name and device,
 // which arrive escaped; tail is JSON members led by commas.
 func appendJSON(dst []byte, r RoomKey, e *Entry, from Actor, role Role, tail []byte) []byte {
-	dst = append(dst, `{"room":"`...)
-	dst = append(dst, r.Room...)
-	dst = append(dst, `","seq":`...)
+	dst = appendLogName(dst, r)
 	dst = strconv.AppendUint(dst, e.Seq, 10)
 	dst = append(dst, `,"n":`...)
 	dst = strconv.AppendUint(dst, e.N, 10)

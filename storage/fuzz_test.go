@@ -27,6 +27,9 @@ func FuzzCommand(f *testing.F) {
 		&Release{Session: phone, Epoch: 1, Unfinished: []Unfinished{{PacketID: 1}}, Expiry: new(uint32(3))},
 		&Subscribe{Session: phone, Add: []Subscription{{Filter: "f", QoS: 1}}, Places: []RoomSeq{{"r", 1}}},
 		&Places{Node: "a", Boot: 1, Pos: 1, Lags: []LagOf{{phone, 1, "r", 2}}}, &NodeLost{Node: "a"}, &Secret{Name: "k"},
+		&Append{Room: BroadcastLog("chat"), Type: "text", Mentions: []string{"ann", "bob"}, AutoCreate: Broadcast},
+		&Contact{NS: "chat", User: "ann", Name: "A", Other: "bob", On: true, Max: 5}, &Block{NS: "chat", User: "ann", Other: "bob", On: true},
+		&InboxRead{NS: "chat", User: "ann", Seq: 3},
 	} {
 		f.Add(Encode(c))
 	}

@@ -31,6 +31,9 @@ import (
 //	X ns 00 user 00 client 00 room lag of a session in a room: next entry wanted
 //	Q ns 00 user                   counts of a user: sessions, rooms made today
 //	O id                           outbox
+//	c ns 00 user 00 other          how a user stands with another: contact, request, block (contacts.go)
+//	b ns 00 dm~a~b                 which of the two has blocked the other (blocks.go)
+//	i ns 00 user                   how far the inbox was read; counts of contacts and blocks (inbox.go)
 //	K name                         cluster-wide secret
 const (
 	prefixMeta          = 'M'
@@ -56,6 +59,9 @@ const (
 	prefixLag           = 'X'
 	prefixUserCounts    = 'Q'
 	prefixOutbox        = 'O'
+	prefixRelation      = 'c'
+	prefixPair          = 'b'
+	prefixPerson        = 'i'
 	prefixSecret        = 'K'
 	separator           = 0x00
 	escape              = 0x01 // in a client id: 00 -> 01 01, 01 -> 01 02

@@ -20,7 +20,7 @@ func (t *tx) makeRoom(d *draft, owner string, kind RoomKind, name string, guest 
 	st.Members = 1
 	m := Member{Role: RoleOwner, Since: d.head.Seq, At: t.now}
 	t.setMember(d, owner, m)
-	return t.post(d.key, owner, m)
+	return t.post(d.key, owner, m, nil)
 }
 
 // directPair returns the two users of a direct room, whose name is dm~{a}~{b} in byte order (design.md section 2).
@@ -42,7 +42,7 @@ func (t *tx) makeDirect(d *draft, by string) Result {
 	for _, u := range [...]string{a, b} {
 		m := Member{Role: RoleMember, Since: d.head.Seq, At: t.now}
 		t.setMember(d, u, m)
-		t.post(d.key, u, m)
+		t.post(d.key, u, m, nil)
 	}
 	return Result{}
 }
@@ -121,7 +121,7 @@ func (t *tx) roomDelete(c *RoomDelete) Result {
 		was, m := t.member(d, u), Member{Since: d.head.Seq, At: t.now}
 		t.setMember(d, u, m)
 		if was.Role != "" {
-			t.post(d.key, u, m)
+			t.post(d.key, u, m, noteOf(InboxRemoved, d.key, c.By, u, d.head.Seq, []byte(`,"event":"deleted"`)))
 		}
 	}
 	t.forgetSaid(d.key)
@@ -194,7 +194,7 @@ func (t *tx) join(c *Join) Result {
 	e := t.system(d, c.By, RoleMember, "joined")
 	m := Member{Role: RoleMember, Since: e.Seq, At: t.now, Muted: was.Muted}
 	t.setMember(d, c.By.User, m)
-	return Result{Seq: e.Seq, TS: e.TS, Outbox: t.post(d.key, c.By.User, m)}
+	return Result{Seq: e.Seq, TS: e.TS, Outbox: t.post(d.key, c.By.User, m, nil)}
 }
 
 func (t *tx) leave(c *Leave) Result {
@@ -207,12 +207,12 @@ func (t *tx) leave(c *Leave) Result {
 		return Result{Seq: d.head.Seq}
 	}
 	if d.settings.Kind == Direct {
-		return directRoom()
+		return directKeepsItsTwo()
 	}
 	d.change().Members--
 	e := t.system(d, c.By, was.Role, "left")
 	t.setMember(d, c.By.User, Member{Since: e.Seq, At: t.now, Muted: was.Muted})
-	return Result{Present: true, Seq: e.Seq, TS: e.TS, Outbox: t.post(d.key, c.By.User, Member{Since: e.Seq})}
+	return Result{Present: true, Seq: e.Seq, TS: e.TS, Outbox: t.post(d.key, c.By.User, Member{Since: e.Seq}, nil)}
 }
 
 // system appends what happened to the room, with who did it as sender.
@@ -231,16 +231,37 @@ type outboxItem struct {
 	At   int64   `cbor:"5,keyasint,omitempty"`
 	// Role alone changed: who reads the user's rooms goes on where it is.
 	Quiet bool `cbor:"6,keyasint,omitempty"`
+
+	Note  *note  `cbor:"7,keyasint,omitempty"` // what the user's inbox is told
+	Do    follow `cbor:"8,keyasint,omitempty"`
+	Other string `cbor:"9,keyasint,omitempty"` // whose doing it is, of what is about contacts; Room then names a namespace alone
+	Name  string `cbor:"10,keyasint,omitempty"`
 }
+
+// follow is what a FollowUp does beside telling the inbox.
+type follow byte
+
+const (
+	followMember  follow = iota // the user's list of rooms
+	followNote                  // nothing
+	followAsk                   // Other has put the user on their list,
+	followYes                   // had them there when the user did so,
+	followNo                    // has taken them off
+	followBlock                 // the user has blocked Other
+	followUnblock               // or lifted that
+)
 
 func outboxKey(id uint64) []byte { return withNumber(key(prefixOutbox), id) }
 
-// post puts an item in the outbox and returns its number.
-func (t *tx) post(r RoomKey, user string, m Member) uint64 { return t.postItem(r, user, m, false) }
+// post puts in the outbox what a membership is now, with what the user is to be told of it (nil = nothing), and returns the
+// item's number.
+func (t *tx) post(r RoomKey, user string, m Member, n *note) uint64 {
+	return t.postItem(&outboxItem{Room: r, User: user, Role: m.Role, Seq: m.Since, At: m.At, Note: n})
+}
 
-func (t *tx) postItem(r RoomKey, user string, m Member, quiet bool) uint64 {
+func (t *tx) postItem(it *outboxItem) uint64 {
 	t.meta.Outbox++
-	t.set(outboxKey(t.meta.Outbox), encodeRecord(outboxItem{Room: r, User: user, Role: m.Role, Seq: m.Since, At: m.At, Quiet: quiet}))
+	t.set(outboxKey(t.meta.Outbox), encodeRecord(it))
 	t.changed.Outbox = true
 	return t.meta.Outbox
 }
@@ -263,19 +284,33 @@ func (t *tx) followUp(c *FollowUp) Result {
 		t.fail(fmt.Errorf("%w: outbox item %d: %w", ErrEntry, c.ID, err))
 		return Result{}
 	}
-	uk := userRoomKey(it.Room.NS, it.User, it.Room.Room)
-	if it.Role == "" {
-		t.remove(uk)
-	} else {
-		t.write(uk, encodeRecord(Member{Role: it.Role, Since: it.Seq, At: it.At}))
-		if !it.Quiet { // said again: who read the user's list since the join did not find the room there
-			t.changed.Members = append(t.changed.Members, MemberChange{Room: it.Room, User: it.User, Role: it.Role, Since: it.Seq})
-		}
+	switch it.Do {
+	case followMember:
+		t.followMember(&it)
+	case followNote:
+	default:
+		t.followContact(&it)
+	}
+	if it.Note != nil {
+		t.tell(it.Room.NS, it.User, it.Note)
 	}
 	t.del(k)
 	t.meta.FollowedUp = c.ID
 	t.changed.FollowedUp = true
 	return Result{Seq: it.Seq}
+}
+
+// followMember carries a membership to the user's list of rooms.
+func (t *tx) followMember(it *outboxItem) {
+	uk := userRoomKey(it.Room.NS, it.User, it.Room.Room)
+	if it.Role == "" {
+		t.remove(uk)
+		return
+	}
+	t.write(uk, encodeRecord(Member{Role: it.Role, Since: it.Seq, At: it.At}))
+	if !it.Quiet { // said again: who read the user's list since the join did not find the room there
+		t.changed.Members = append(t.changed.Members, MemberChange{Room: it.Room, User: it.User, Role: it.Role, Since: it.Seq})
+	}
 }
 
 // userCounts are small numbers kept per user for limits.

@@ -21,14 +21,27 @@ func (c *Append) session() SessionID {
 }
 
 func (t *tx) appendMessage(c *Append) Result {
+	if c.Room.IsBroadcast() {
+		if r := mayBroadcast(c); r.Outcome != Done {
+			return r
+		}
+	}
 	d := t.room(c.Room)
 	create := !d.exists()
+	if !create {
+		if r, again := t.again(c); again {
+			return r
+		}
+	}
+	if c.Type != TypeDelete { // what one has said oneself one may take back
+		if r := t.apart(d.key, c.From); r.Outcome != Done {
+			return r
+		}
+	}
 	if create {
 		if r := t.autoCreate(d, c); r.Outcome != Done {
 			return r
 		}
-	} else if r, again := t.again(c); again {
-		return r
 	}
 	role, refusal := t.mayWrite(d, c.From)
 	if refusal.Outcome != Done {
@@ -48,11 +61,17 @@ func (t *tx) appendMessage(c *Append) Result {
 	if do != nil {
 		do(e)
 	}
+	if len(c.Mentions) > 0 && e.Message() {
+		t.mention(d, c, e)
+	}
 	return Result{Seq: e.Seq, TS: e.TS, Created: create}
 }
 
 // mayWrite applies the rules of the room to a sender and returns the role shown with the message.
 func (t *tx) mayWrite(d *draft, from Actor) (Role, Result) {
+	if d.settings.Kind == Broadcast { // mayBroadcast was asked
+		return "", Result{}
+	}
 	if from.Guest {
 		if (&Room{Kind: d.settings.Kind, Guest: d.settings.Guest}).GuestMay() != GuestWrite {
 			return "", Result{Outcome: GuestReadOnly}
@@ -128,6 +147,10 @@ func (t *tx) pushEntry(d *draft, e *Entry, from Actor, role Role, tail []byte, t
 
 // autoCreate makes the room a first message asks for, where the sender's broker allows it.
 func (t *tx) autoCreate(d *draft, c *Append) Result {
+	if c.AutoCreate == Broadcast && c.Room.IsBroadcast() {
+		t.makeRoom(d, "", Broadcast, "", GuestNone)
+		return Result{}
+	}
 	if c.AutoCreate == 0 || c.From.Guest || c.From.User == "" {
 		return Result{Outcome: NotFound, Detail: fmt.Sprintf("room %q does not exist", c.Room.Room)}
 	}

@@ -308,18 +308,24 @@ func (t *tx) ban(d *draft, c *Moderate, m Member) (*done, Result) {
 		return &done{extra: untilJSON(until), until: until}, Result{}
 	}
 	return &done{extra: untilJSON(until), until: until, after: func(e *Entry) uint64 {
-		return t.expel(d, c.User, m, Member{Since: e.Seq, At: t.now, Muted: m.Muted, Banned: until})
+		more := append(append([]byte(`,"event":"banned"`), untilJSON(until)...), reasonJSON(c.Reason)...)
+		n := noteOf(InboxRemoved, d.key, c.By, c.User, e.Seq, more)
+		return t.expel(d, c.User, m, Member{Since: e.Seq, At: t.now, Muted: m.Muted, Banned: until}, n)
 	}}, Result{}
 }
 
-// expel ends a membership, where there is one, and writes what is left of it.
-func (t *tx) expel(d *draft, user string, was, left Member) (outbox uint64) {
+// expel ends a membership, where there is one, and writes what is left of it. The user is told, also one who was no member:
+// of a public room they are kept out all the same.
+func (t *tx) expel(d *draft, user string, was, left Member, n *note) (outbox uint64) {
 	t.setMember(d, user, left)
-	if was.Role == "" {
+	if was.Role != "" {
+		d.change().Members--
+		return t.post(d.key, user, Member{Since: left.Since}, n)
+	}
+	if n == nil {
 		return 0
 	}
-	d.change().Members--
-	return t.post(d.key, user, Member{Since: left.Since})
+	return t.postItem(&outboxItem{Do: followNote, Room: d.key, User: user, Seq: left.Since, Note: n})
 }
 
 func (t *tx) unban(d *draft, c *Moderate, m Member) (*done, Result) {
@@ -336,14 +342,15 @@ func (t *tx) kick(d *draft, c *Moderate, m Member) (*done, Result) {
 		return nil, Result{}
 	}
 	if d.settings.Kind == Direct {
-		return nil, directRoom()
+		return nil, directKeepsItsTwo()
 	}
 	return &done{after: func(e *Entry) uint64 {
-		return t.expel(d, c.User, m, Member{Since: e.Seq, At: t.now, Muted: m.Muted})
+		n := noteOf(InboxRemoved, d.key, c.By, c.User, e.Seq, append([]byte(`,"event":"removed"`), reasonJSON(c.Reason)...))
+		return t.expel(d, c.User, m, Member{Since: e.Seq, At: t.now, Muted: m.Muted}, n)
 	}}, Result{}
 }
 
-func directRoom() Result {
+func directKeepsItsTwo() Result {
 	return Result{Outcome: Conflict, Detail: "a direct room has its two users, always"}
 }
 
@@ -358,10 +365,13 @@ func (t *tx) setRole(d *draft, c *Moderate, m Member) (*done, Result) {
 		return nil, Result{}
 	}
 	extra := append(append([]byte(`,"role":"`), c.Role...), '"')
-	return &done{extra: extra, after: func(*Entry) uint64 {
+	return &done{extra: extra, after: func(e *Entry) uint64 {
 		m.Role = c.Role
 		t.setMember(d, c.User, m)
-		return t.postItem(d.key, c.User, m, true)
+		return t.postItem(&outboxItem{
+			Room: d.key, User: c.User, Role: m.Role, Seq: m.Since, At: m.At, Quiet: true,
+			Note: noteOf(InboxRole, d.key, c.By, c.User, e.Seq, extra),
+		})
 	}}, Result{}
 }
 
@@ -370,10 +380,13 @@ func (t *tx) invite(d *draft, c *Moderate, m Member) (*done, Result) {
 		return nil, Result{}
 	}
 	if d.settings.Kind == Direct {
-		return nil, directRoom()
+		return nil, directKeepsItsTwo()
 	}
 	if m.Banned > t.now {
 		return nil, Result{Outcome: Conflict, Detail: fmt.Sprintf("%s is banned; lift the ban first", c.User)}
+	}
+	if hasInbox(c.By.User) && t.blocked(d.key.NS, c.User, c.By.User) {
+		return nil, Result{Outcome: Forbidden, Detail: fmt.Sprintf("%s cannot be invited", c.User)}
 	}
 	if r := t.full(d, c.MaxMembers); r.Outcome != Done {
 		return nil, r
@@ -382,7 +395,7 @@ func (t *tx) invite(d *draft, c *Moderate, m Member) (*done, Result) {
 		d.change().Members++
 		m = Member{Role: RoleMember, Since: e.Seq, At: t.now, Muted: m.Muted}
 		t.setMember(d, c.User, m)
-		return t.post(d.key, c.User, m)
+		return t.post(d.key, c.User, m, noteOf(InboxInvited, d.key, c.By, c.User, e.Seq, reasonJSON(c.Reason)))
 	}}, Result{}
 }
 

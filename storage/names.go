@@ -7,34 +7,40 @@ import "unicode/utf8"
 func wellNamed(c Command) bool {
 	switch c := c.(type) {
 	case *Append:
-		return goodRoom(c.Room) && good(c.From.User) && good(c.Type)
+		return appendable(c) && good(c.From.User)
 	case *RoomCreate:
-		return goodRoom(c.Room) && good(c.By.User)
+		return ordinary(c.Room) && good(c.By.User)
 	case *RoomSet:
-		return goodRoom(c.Room) && good(c.By.User)
+		return ordinary(c.Room) && good(c.By.User)
 	case *RoomDelete:
-		return goodRoom(c.Room) && good(c.By.User)
+		return ordinary(c.Room) && good(c.By.User)
 	case *Join:
-		return goodRoom(c.Room) && good(c.By.User)
+		return ordinary(c.Room) && good(c.By.User)
 	case *Leave:
-		return goodRoom(c.Room) && good(c.By.User)
+		return ordinary(c.Room) && good(c.By.User)
 	case *Moderate:
-		return goodRoom(c.Room) && good(c.By.User) && good(c.User) && good(string(c.Role))
+		return ordinary(c.Room) && good(c.By.User) && good(c.User) && good(string(c.Role))
 	case *SetState:
-		return goodRoom(c.Room) && good(c.From.User) && good(c.Key) && c.Key != ""
+		return ordinary(c.Room) && good(c.From.User) && good(c.Key) && c.Key != ""
 	case *Marks:
 		for i := range c.Marks {
-			if !goodRoom(c.Marks[i].Room) || !good(c.Marks[i].User) {
+			if !ordinary(c.Marks[i].Room) || !good(c.Marks[i].User) {
 				return false
 			}
 		}
+	case *Contact:
+		return good(c.NS) && goodUser(c.User) && goodUser(c.Other)
+	case *Block:
+		return good(c.NS) && goodUser(c.User) && goodUser(c.Other)
+	case *InboxRead:
+		return good(c.NS) && goodUser(c.User)
 	case *Trim:
 		return goodRoom(c.Room)
 	case *Forget:
 		return goodRoom(c.Room)
 	case *Take:
 		w := c.Will
-		return goodSession(c.Session) && good(c.Node) && (w == nil || goodRoom(w.Room) && good(w.Type))
+		return goodSession(c.Session) && good(c.Node) && (w == nil || appendable(w))
 	case *Drop:
 		return goodSession(c.Session)
 	case *Subscribe:
@@ -61,6 +67,21 @@ func wellNamed(c Command) bool {
 }
 
 func goodRoom(k RoomKey) bool { return k.Room != "" && good(k.NS) && good(k.Room) }
+
+// ordinary reports whether k can name a room of people: no command of theirs touches the broker's own logs.
+func ordinary(k RoomKey) bool { return goodRoom(k) && k.IsRoom() }
+
+func appendable(c *Append) bool {
+	for _, u := range c.Mentions {
+		if !good(u) {
+			return false
+		}
+	}
+	return (ordinary(c.Room) || goodRoom(c.Room) && c.Room.IsBroadcast()) && good(c.Type)
+}
+
+// goodUser leaves out what would not come back from the name of a direct room.
+func goodUser(name string) bool { return hasInbox(name) && good(name) }
 
 func goodSession(id SessionID) bool { return good(id.NS) && good(id.User) }
 

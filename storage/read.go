@@ -203,12 +203,12 @@ func (s *Store) seqAfter(k RoomKey, pos uint64, h Head) (seq, missing uint64, er
 	return h.At(uint64(i)), missing, err
 }
 
-// RoomIDs returns the rooms of a namespace that exist, in byte order, from the one after the given id, at most limit.
+// RoomIDs returns the rooms of people in a namespace that exist, in byte order, from the one after the given id, at most limit.
 func (s *Store) RoomIDs(ns, after string, limit int) ([]string, error) {
 	var out []string
 	all := func(string, string) bool { return true }
 	for len(out) < limit {
-		found, err := s.roomsLike(ns, after, roomsLook, func(st *settings) bool { return !st.Deleted }, all, limit-len(out))
+		found, err := s.roomsLike(ns, after, roomsLook, func(st *settings) bool { return !st.Deleted && st.Kind.known() }, all, limit-len(out))
 		if err != nil {
 			return nil, err
 		}
@@ -224,8 +224,13 @@ func (s *Store) RoomIDs(ns, after string, limit int) ([]string, error) {
 // roomsLook is how many rooms are looked at in one read.
 const roomsLook = 1000
 
-// RoomKeys calls f for every room that exists, in byte order, until f says stop. f may use the store.
+// RoomKeys calls f for every room of people that exists, in byte order, until f says stop. f may use the store.
 func (s *Store) RoomKeys(f func(RoomKey) (more bool)) error {
+	return s.LogKeys(func(k RoomKey) bool { return !k.IsRoom() || f(k) })
+}
+
+// LogKeys is RoomKeys with the broker's own logs among them.
+func (s *Store) LogKeys(f func(RoomKey) (more bool)) error {
 	return s.pages([]byte{prefixRoom}, func(r pebble.Reader, k, v []byte) (func() bool, error) {
 		n := split(k, 2)
 		var st settings

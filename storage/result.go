@@ -48,7 +48,7 @@ type Result struct {
 	Seq       uint64 // Append, Join, Leave, Moderate: seq of the entry
 	TS        int64  // Append: ms; with Muted, Banned and SlowMode: in how many ms that ends, 0 = not by itself
 	Epoch     uint64 // Take
-	Outbox    uint64 // Join, Leave, Moderate, RoomCreate: item of the outbox whose FollowUp updates the user's room list, 0 = none
+	Outbox    uint64 // Join, Leave, Moderate, RoomCreate: item of the outbox whose FollowUp updates the user's lists, 0 = none
 	Detail    string // of a refusal: what exactly, for people
 }
 

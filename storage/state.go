@@ -68,6 +68,9 @@ func (t *tx) setState(c *SetState) Result {
 		return noRoom(c.Room)
 	}
 	role, refused := t.mayWrite(d, c.From)
+	if refused.Outcome == Done {
+		refused = t.apart(d.key, c.From)
+	}
 	if refused.Outcome != Done {
 		return refused
 	}

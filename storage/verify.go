@@ -177,6 +177,12 @@ func (c *verifier) record(k, b []byte) error {
 		return c.lag(k, b)
 	case prefixUserCounts:
 		return c.counts(k, b)
+	case prefixRelation:
+		return c.relation(k, b)
+	case prefixPair:
+		return c.pair(k, b)
+	case prefixPerson:
+		return c.person(k, b)
 	case prefixOutbox:
 		id := binary.BigEndian.Uint64(k[len(k)-seqBytes:])
 		if id > c.m.Outbox || id <= c.m.FollowedUp {
@@ -220,7 +226,7 @@ func (c *verifier) settings(k, b []byte) error {
 	if err := c.has(key(prefixHead, n[0], n[1])); err != nil {
 		return err
 	}
-	if !st.Deleted {
+	if !st.Deleted && st.Kind.known() {
 		c.v.Rooms++
 	}
 	members, restricted := uint64(0), uint64(0)
@@ -310,6 +316,7 @@ func one(b bool) uint64 {
 func checkJSON(room RoomKey, e *Entry) error {
 	var j struct {
 		Room string
+		User string
 		Seq  uint64
 		N    uint64
 		TS   int64
@@ -319,7 +326,14 @@ func checkJSON(room RoomKey, e *Entry) error {
 	if err := json.Unmarshal(e.JSON, &j); err != nil {
 		return fmt.Errorf("%w: %w", ErrEntry, err)
 	}
-	if j.Room != room.Room || j.Seq != e.Seq || j.N != e.N || j.TS != e.TS || j.Type != e.Type || j.From.User != e.User {
+	of := RoomKey{Room: j.Room}
+	switch {
+	case j.User != "":
+		of = InboxLog("", j.User)
+	case j.Room == "":
+		of = BroadcastLog("")
+	}
+	if of.Room != room.Room || j.Seq != e.Seq || j.N != e.N || j.TS != e.TS || j.Type != e.Type || j.From.User != e.User {
 		return fmt.Errorf("%w: what is delivered is of another entry", ErrEntry)
 	}
 	return nil

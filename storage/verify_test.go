@@ -40,7 +40,7 @@ func TestVerifyOfAHealthyStore(t *testing.T) {
 	if len(found) > 0 {
 		t.Errorf("found %v", errors.Join(found...))
 	}
-	if v.Rooms != 2 || v.Entries != 2+2+1+1+2 || v.Sessions != 1 || v.CIDs != 2 || v.Applied != l.index {
+	if v.Rooms != 2 || v.Entries != 2+2+1+1+2+2*3 || v.Sessions != 1 || v.CIDs != 2 || v.Applied != l.index {
 		t.Errorf("%+v", v)
 	}
 }
@@ -50,7 +50,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	missing := map[string]bool{ // by themselves nothing says that these should be there
 		"secret": true, "place of a boot": true, "place, for Apply": true, "node": true, "nodes": true, "counts": true, "lag": true,
 		"results of a group": true, "outbox": true, "outbox, for Apply": true, "room of a user": true, "cid by seq": true, "oldest cid": true,
-		"session": false, "entry": false,
+		"session": false, "entry": false, "block": true, "block, for Apply": true,
 	}
 	for name, tc := range records() {
 		for how, change := range map[string]func(db *pebble.DB) error{
