@@ -96,6 +96,7 @@ func New(cfg Config) (*API, error) {
 	a.registerMessages(h)
 	a.registerModeration(h)
 	a.registerState(h)
+	a.registerPeople(h)
 	a.registerEvents(h)
 	a.registerPublish(h)
 	a.registerCluster(h)

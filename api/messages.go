@@ -63,14 +63,7 @@ func (a *API) registerMessages(h huma.API) {
 			Body: in.RawBody,
 		}))
 	})
-	// Described here and not to huma: package envelope reads bodies, and keeps the bytes of data.
-	body := h.OpenAPI().Paths["/rooms/{room}/messages"].Post.RequestBody
-	body.Required = false // no bytes are a message too
-	body.Content = map[string]*huma.MediaType{
-		"application/json": {Schema: envelopeSchema()},
-		"text/plain":       {Schema: &huma.Schema{Type: huma.TypeString}},
-		"*/*":              {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
-	}
+	messageBody(h.OpenAPI().Paths["/rooms/{room}/messages"].Post.RequestBody)
 	huma.Register(h, huma.Operation{
 		OperationID: "history", Method: http.MethodGet, Path: "/rooms/{room}/messages", Tags: tags,
 		Summary: "A page of a room's log", Security: byToken,
@@ -92,6 +85,17 @@ func (a *API) registerMessages(h huma.API) {
 			},
 		}))
 	})
+}
+
+// messageBody describes a body that is a message. It is described here and not to huma: package envelope reads bodies, and
+// keeps the bytes of data.
+func messageBody(body *huma.RequestBody) {
+	body.Required = false // no bytes are a message too
+	body.Content = map[string]*huma.MediaType{
+		"application/json": {Schema: envelopeSchema()},
+		"text/plain":       {Schema: &huma.Schema{Type: huma.TypeString}},
+		"*/*":              {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+	}
 }
 
 // envelopeSchema describes the body of a message of type application/json.

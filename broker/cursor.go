@@ -66,7 +66,9 @@ func (w *worker) roomOf(k storage.RoomKey) *room {
 			r.swept = st.Head.Seq
 		}
 		w.rooms[k] = r
-		w.b.cfg.Peers.Want(peerKey(k))
+		if k.IsRoom() {
+			w.b.cfg.Peers.Want(peerKey(k))
+		}
 	}
 	return r
 }
@@ -121,7 +123,7 @@ func (w *worker) attach(c *client, k storage.RoomKey, next uint64) *cursor {
 	var takes values
 	for _, s := range filters {
 		cur.qos = max(cur.qos, s.qos)
-		if s.noLocal || s.id != 0 || !s.filter.MatchMsg(k.NS, k.Room, anyType) {
+		if s.noLocal || s.id != 0 || !s.takes(k, anyType) {
 			cur.plain = false
 		}
 		takes |= valuesOf(s, k)
@@ -140,6 +142,12 @@ func (w *worker) covering(c *client, k storage.RoomKey) []*sub {
 	joined, known := false, false
 	all := oversees(c.subs) && mayOversee(c.identity())
 	for _, s := range c.subs {
+		if !k.IsRoom() {
+			if s.coversLog(k) {
+				out = append(out, s)
+			}
+			continue
+		}
 		if s.filter.All && !all {
 			continue
 		}
@@ -189,7 +197,9 @@ func (w *worker) drop(cur *cursor) {
 	if last == 0 {
 		delete(w.rooms, r.key)
 		r.unpin()
-		w.b.cfg.Peers.Unwant(peerKey(r.key))
+		if r.key.IsRoom() {
+			w.b.cfg.Peers.Unwant(peerKey(r.key))
+		}
 	}
 }
 
@@ -300,6 +310,7 @@ func (w *worker) subscribe(c *client, r *request) {
 		if r.retain[i] == retainNew && existed {
 			r.retain[i] = retainNever
 		}
+		w.attachLogs(c, s, r)
 		if s.filter.JoinedRooms() {
 			joined = true // live values follow when the rooms are known
 		} else if s.filter.AllRooms() {

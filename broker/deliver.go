@@ -5,7 +5,6 @@ import (
 	"math"
 	"strings"
 
-	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -62,7 +61,7 @@ func kindOf(version, qos byte) byte {
 }
 
 func (w *worker) encode(dst []byte, k storage.RoomKey, e *storage.Entry, version, qos byte, dup bool, ids []uint32) frame {
-	p := publish{topic: topic.MsgTopic(k.NS, k.Room, e.Type), payload: e.JSON, qos: qos, dup: dup, ids: ids, text: true}
+	p := publish{topic: entryTopic(k, e.Type), payload: e.JSON, qos: qos, dup: dup, ids: ids, text: true}
 	if version == version5 {
 		w.user = entryProperties(w.user[:0], e)
 		p.user = w.user
@@ -233,7 +232,7 @@ func (cur *cursor) match(e *storage.Entry) (qos byte, ids []uint32, ok bool) {
 	k, c := cur.room.key, cur.client
 	own := e.User == c.sid.User && e.Device == c.device && e.Device != ""
 	for _, s := range cur.filters {
-		if s.noLocal && own || !s.filter.MatchMsg(k.NS, k.Room, e.Type) {
+		if s.noLocal && own || !s.takes(k, e.Type) {
 			continue
 		}
 		ok = true
@@ -261,7 +260,7 @@ func (w *worker) send(c *client, f *frame, cur *cursor, seq uint64) {
 	w.touch(c)
 }
 
-// fallBehind puts the cursor on its client's list, direct rooms and rooms in focus in front.
+// fallBehind puts the cursor on its client's list, inbox, direct rooms and rooms in focus in front.
 func (w *worker) fallBehind(cur *cursor) {
 	if cur.behind || cur.asleep {
 		return
@@ -271,7 +270,7 @@ func (w *worker) fallBehind(cur *cursor) {
 		cur.from = cur.next
 	}
 	c := cur.client
-	if strings.HasPrefix(cur.room.key.Room, "dm~") || c.focus[cur.room.key.Room] {
+	if k := cur.room.key; !k.IsRoom() || strings.HasPrefix(k.Room, "dm~") || c.focus[k.Room] {
 		c.behind = append([]*cursor{cur}, c.behind...)
 		return
 	}

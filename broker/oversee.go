@@ -103,7 +103,7 @@ func (w *worker) overseen(changed []storage.RoomKey) {
 		for c := range clients {
 			var unknown []storage.RoomKey
 			for _, k := range changed {
-				if k.NS == ns && c.cursors[k] == nil && len(c.cursors)+len(unknown) < maxOverseen {
+				if k.NS == ns && k.IsRoom() && c.cursors[k] == nil && len(c.cursors)+len(unknown) < maxOverseen {
 					unknown = append(unknown, k)
 				}
 			}

@@ -109,6 +109,20 @@ func (b *Broker) places(c *client, sess *storage.Session, subs []*sub) ([]start,
 			return nil, err
 		}
 	}
+	for _, k := range c.ownLogs() {
+		pos := uint64(math.MaxUint64)
+		for _, s := range subs {
+			if s.coversLog(k) {
+				pos = min(pos, s.pos)
+			}
+		}
+		if pos == math.MaxUint64 {
+			continue
+		}
+		if err := add(k.Room, 0, pos); err != nil {
+			return nil, err
+		}
+	}
 	if !wild {
 		return out, nil
 	}

@@ -140,7 +140,7 @@ func (c *client) rank(cur *cursor) int {
 	switch name := cur.room.key.Room; {
 	case c.focus[name]:
 		return 0
-	case topic.IsDirect(name):
+	case topic.IsDirect(name), !cur.room.key.IsRoom():
 		return 1
 	}
 	return 2
@@ -157,8 +157,9 @@ func (c *client) replayCall(ctx context.Context, params json.RawMessage) (json.R
 		return nil, err
 	}
 	r := topic.Replay{Mode: topic.ReplaySince}
+	k := storage.RoomKey{NS: c.sid.NS, Room: in.Room}
 	switch {
-	case !topic.IsRoom(in.Room) || (in.Since == nil) == (in.Last == nil):
+	case k.IsRoom() && !topic.IsRoom(in.Room) || (in.Since == nil) == (in.Last == nil):
 		return nil, problem.New(problem.BadPayload, `replay takes {"room","since"} or {"room","last"}.`)
 	case in.Since != nil:
 		r.Since = min(*in.Since, topic.MaxSeq)
@@ -167,7 +168,6 @@ func (c *client) replayCall(ctx context.Context, params json.RawMessage) (json.R
 	default:
 		r = topic.Replay{Mode: topic.ReplayLast, Last: *in.Last}
 	}
-	k := storage.RoomKey{NS: c.sid.NS, Room: in.Room}
 	may, err := c.b.cfg.Rules.Access.MayRead(c.identity(), k)
 	if err != nil || !may {
 		return nil, problem.New(problem.NotFound, "There is no room %q that you may read.", in.Room)

@@ -92,6 +92,7 @@ func (c *client) request(pk *packets.Packet) *request {
 		s.id = id
 		r.codes = append(r.codes, s.qos)
 		r.subs = append(r.subs, s)
+		c.replayLogs(r, s)
 		r.retain = append(r.retain, pk.Filters[i].RetainHandling)
 		if room, named := s.filter.Room(); named && start > 0 {
 			if old, again := r.starts[room]; !again || start < old {

@@ -62,6 +62,9 @@ type headOf struct {
 
 // valuesOf is the set of values a filter takes of a room.
 func valuesOf(s *sub, k storage.RoomKey) (v values) {
+	if !k.IsRoom() {
+		return 0
+	}
 	if s.filter.MatchRoom(k.NS, k.Room, topic.Meta) {
 		v |= valueMeta
 	}

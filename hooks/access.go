@@ -14,13 +14,21 @@ type Rooms interface {
 	Room(k storage.RoomKey) (*storage.Room, error)
 	Member(k storage.RoomKey, user string) (storage.Member, error)
 	Applied() (index uint64, logTime int64)
+	Blocked(ns, by, other string) (bool, error)
 }
 
 // Access answers who may read and write. It is asked at every subscription and again whenever a room changes.
 type Access struct{ Rooms Rooms }
 
-// MayRead reports whether id may read the room now. A room that does not exist is read by nobody.
+// MayRead reports whether id may read the room now. A room that does not exist is read by nobody. An inbox is read by its
+// user, and broadcasts by all users; both are there before their first entry.
 func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
+	if user, inbox := k.InboxUser(); inbox {
+		return !id.Guest && user == id.User, nil
+	}
+	if k.IsBroadcast() {
+		return !id.Guest, nil
+	}
 	r, err := a.Rooms.Room(k)
 	if err != nil || r == nil {
 		return false, err
@@ -68,6 +76,11 @@ func (a Access) mayWriteLive(id auth.Identity, k storage.RoomKey) *problem.Probl
 	if r == nil {
 		return problem.New(problem.NotFound, "There is no room %q.", k.Room)
 	}
+	if r.Kind == storage.Direct {
+		if bad := a.apart(id, k); bad != nil {
+			return bad
+		}
+	}
 	if id.Admin || r.Kind == storage.Public && !r.Frozen && !r.Restricted {
 		return nil
 	}
@@ -83,6 +96,22 @@ func (a Access) mayWriteLive(id auth.Identity, k storage.RoomKey) *problem.Probl
 	}
 	if r.Frozen && m.Role != storage.RoleOwner && m.Role != storage.RoleOperator {
 		return problem.New(problem.RoomFrozen, "")
+	}
+	return nil
+}
+
+// apart refuses one of a direct room's two while either has blocked the other.
+func (a Access) apart(id auth.Identity, k storage.RoomKey) *problem.Problem {
+	one, other, ok := topic.SplitDirect(k.Room)
+	if !ok || id.User != one && id.User != other {
+		return nil
+	}
+	for _, p := range [...][2]string{{one, other}, {other, one}} {
+		if blocked, err := a.Rooms.Blocked(k.NS, p[0], p[1]); err != nil {
+			return refusal(err)
+		} else if blocked {
+			return problem.New(problem.Forbidden, "Nothing reaches the other side of this room.")
+		}
 	}
 	return nil
 }

@@ -64,6 +64,8 @@ type Posting interface {
 	DraftState(id auth.Identity, room, key string, payload []byte) (*storage.SetState, error)
 	// ParseMark reads a read mark, or says why it is none.
 	ParseMark(id auth.Identity, room string, payload []byte) (storage.MarkOf, error)
+	// DraftBroadcast makes the command of a broadcast, or says why it may not be sent.
+	DraftBroadcast(id auth.Identity, typ string, payload []byte, opt envelope.Options) (*storage.Append, error)
 	// Draft makes the command of a payload, or says why it may not be posted. The command does not alias the payload.
 	Draft(id auth.Identity, room, typ string, payload []byte, opt envelope.Options) (*storage.Append, error)
 }
@@ -102,6 +104,9 @@ func (r *Publishing) Decide(p *Publish) (Action, *problem.Problem) {
 		}
 		k.Room = topic.DirectRoom(p.From.User, t.User)
 		return r.send(p, k, t.Type)
+	case topic.Broadcast:
+		a, err := r.Posting.DraftBroadcast(p.From, t.Type, p.Payload, envelope.Options{CID: p.CID, MessageExpiry: p.Expiry})
+		return p.from(a, err)
 	case topic.Live:
 		return r.live(p, k, t)
 	case topic.Cheer:
@@ -137,6 +142,11 @@ func (r *Publishing) Decide(p *Publish) (Action, *problem.Problem) {
 
 func (r *Publishing) send(p *Publish, k storage.RoomKey, typ string) (Action, *problem.Problem) {
 	a, err := r.Posting.Draft(p.From, k.Room, typ, p.Payload, envelope.Options{CID: p.CID, MessageExpiry: p.Expiry})
+	return p.from(a, err)
+}
+
+// from makes the action of a drafted message: what it is known by comes with the PUBLISH.
+func (p *Publish) from(a *storage.Append, err error) (Action, *problem.Problem) {
 	if err != nil {
 		return Action{}, refusal(err)
 	}

@@ -241,22 +241,31 @@ func (s *Store) Contacts(ns, user, after string, limit int) (out []ContactOf, er
 	return out, err
 }
 
+// ContactStatus returns how a user stands with another one, as the user's own records have it.
+func (s *Store) ContactStatus(ns, user, other string) (ContactStatus, error) {
+	r, err := s.relation(ns, user, other)
+	return r.status(), err
+}
+
+func (s *Store) relation(ns, user, other string) (r relation, err error) {
+	b, err := s.read(relationKey(ns, user, other))
+	if b == nil || err != nil {
+		return r, err
+	}
+	if err := decodeRecord(b, &r); err != nil {
+		return r, fmt.Errorf("%w: contact %q of %q: %w", ErrEntry, other, user, err)
+	}
+	return r, nil
+}
+
 // MutualContacts reports whether both users have each other on their lists. A block does not change that; see Blocked.
 func (s *Store) MutualContacts(ns, a, b string) (bool, error) {
-	for _, k := range [][]byte{relationKey(ns, a, b), relationKey(ns, b, a)} {
-		v, err := s.read(k)
-		if v == nil || err != nil {
-			return false, err
-		}
-		var r relation
-		if err := decodeRecord(v, &r); err != nil {
-			return false, fmt.Errorf("%w: contact %q: %w", ErrEntry, k, err)
-		}
-		if r.Added == 0 {
-			return false, nil
-		}
+	one, err := s.relation(ns, a, b)
+	if err != nil || one.Added == 0 {
+		return false, err
 	}
-	return true, nil
+	other, err := s.relation(ns, b, a)
+	return other.Added != 0, err
 }
 
 // relations calls f for everybody a user's records name, in byte order, from the one after the given name, until f says stop.

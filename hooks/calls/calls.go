@@ -37,6 +37,7 @@ type Store interface {
 	Delivered(item uint64) (bool, error)
 	Applied() (index uint64, logTime int64)
 	Watch() *storage.Watcher
+	People
 }
 
 // Tokens issues and checks tokens; *auth.Chain does.
@@ -62,6 +63,7 @@ type Config struct {
 	RoomsPerDay      int                     // made by first messages, per user; 0 = no limit
 	RoomsPerUser     int                     // memberships; 0 = no limit
 	RoomMembers      int                     // of a room; 0 = no limit
+	Contacts         int                     // of a user, and blocks of a user; 0 = no limit
 	AckWait          time.Duration           // for the outcome of a write; 30 s
 	SettleWait       time.Duration           // for a known outcome to be readable here; 3 s
 	RPCWait          time.Duration           // for any call by Dispatch; 10 s

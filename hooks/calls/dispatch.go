@@ -127,6 +127,19 @@ var builtIn = map[string]func(*Calls) Method{
 	"mod.announce": func(c *Calls) Method { return typed(c.Announce) },
 	"mod.role":     func(c *Calls) Method { return typed(c.Role) },
 	"mod.audit":    func(c *Calls) Method { return typed(c.Audit) },
+
+	"contacts.list":   func(c *Calls) Method { return typed(c.Contacts) },
+	"contacts.add":    func(c *Calls) Method { return typed(c.ContactAdd) },
+	"contacts.remove": func(c *Calls) Method { return typed(c.ContactRemove) },
+	"blocks.list":     func(c *Calls) Method { return typed(c.Blocks) },
+	"blocks.add":      func(c *Calls) Method { return typed(c.BlockAdd) },
+	"blocks.remove":   func(c *Calls) Method { return typed(c.BlockRemove) },
+	"inbox": func(c *Calls) Method {
+		return typed(func(ctx context.Context, id auth.Identity, in InboxInput) (InboxPage, error) {
+			in.budget = maxResult - pageAround
+			return c.Inbox(ctx, id, in)
+		})
+	},
 }
 
 // names lists every method, for whoever asked for another.

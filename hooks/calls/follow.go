@@ -77,13 +77,15 @@ func (p Polled) AppendJSON(dst []byte) []byte {
 
 // Follow begins to follow a room the caller may read, after an entry; nil: after its newest.
 func (c *Calls) Follow(id auth.Identity, room string, after *uint64) (*Follower, error) {
-	k, err := roomKey(id, room)
-	if err != nil {
-		return nil, err
+	k := storage.RoomKey{NS: id.Namespace, Room: room}
+	if k.IsRoom() {
+		if _, err := roomKey(id, room); err != nil {
+			return nil, err
+		}
 	}
 	f := &Follower{c: c, id: id, room: room}
 	f.changed, f.leave = c.follows.enter(k)
-	r, _, err := c.readable(id, room)
+	r, err := c.readLog(id, room)
 	if err != nil {
 		f.leave()
 		return nil, err
@@ -115,7 +117,7 @@ func (f *Follower) Next(ctx context.Context) (Followed, error) {
 }
 
 func (f *Follower) look() (Followed, error) {
-	r, _, err := f.c.readable(f.id, f.room)
+	r, err := f.c.readLog(f.id, f.room)
 	if err != nil {
 		return Followed{}, err
 	}

@@ -103,7 +103,7 @@ func (c *Calls) History(_ context.Context, id auth.Identity, in HistoryInput) (P
 	if err := in.check(); err != nil {
 		return Page{}, err
 	}
-	room, _, err := c.readable(id, in.Room)
+	room, err := c.readLog(id, in.Room)
 	if err != nil {
 		return Page{}, err
 	}

@@ -113,10 +113,7 @@ func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Messag
 	case envelope.TypeSystem:
 		return nil, problem.New(problem.Forbidden, "Messages of type system come from the broker only; use another type.")
 	}
-	cmd := &storage.Append{
-		Room: k, From: ActorOf(id), Type: m.Type, CID: m.CID, Hash: m.Hash(), TTL: m.TTL, Target: m.Target, ReplyTo: m.ReplyTo, Collapse: m.CollapseKey,
-		Tail: m.AppendTail(make([]byte, 0, len(m.Data)+len(m.Meta)+128)),
-	}
+	cmd := draftOf(id, k, m)
 	if m.Type == envelope.TypeReaction {
 		cmd.Emoji, cmd.Off = m.Reaction()
 	}
@@ -128,6 +125,14 @@ func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Messag
 		cmd.AutoCreate, cmd.RoomsPerDay = c.cfg.AutoCreate, c.cfg.RoomsPerDay
 	}
 	return cmd, nil
+}
+
+// draftOf is the command of a message, without what its room has to do with it.
+func draftOf(id auth.Identity, k storage.RoomKey, m *envelope.Message) *storage.Append {
+	return &storage.Append{
+		Room: k, From: ActorOf(id), Type: m.Type, CID: m.CID, Hash: m.Hash(), TTL: m.TTL, Target: m.Target, ReplyTo: m.ReplyTo, Collapse: m.CollapseKey,
+		Mentions: m.Mentions, Tail: m.AppendTail(make([]byte, 0, len(m.Data)+len(m.Meta)+128)),
+	}
 }
 
 // guestMayWrite refuses a guest wherever the room does not let guests write, so that nothing of a guest reaches the log

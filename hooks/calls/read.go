@@ -30,6 +30,9 @@ func ReadMarkOf(room string, m storage.Mark, head storage.Head) ReadMark {
 
 // Read moves the caller's marks forward; they never go back.
 func (c *Calls) Read(ctx context.Context, id auth.Identity, in ReadInput) (ReadMark, error) {
+	if k := (storage.RoomKey{NS: id.Namespace, Room: in.Room}); !id.Guest && k == storage.InboxLog(id.Namespace, id.User) {
+		return c.InboxRead(ctx, id, InboxReadInput{Seq: in.Seq})
+	}
 	mark, err := c.MarkOf(id, in)
 	if err != nil {
 		return ReadMark{}, err

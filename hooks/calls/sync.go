@@ -107,7 +107,7 @@ func (c *Calls) Sync(_ context.Context, id auth.Identity, in SyncInput) (Synced,
 	out := Synced{Rooms: make([]SyncedRoom, 0, len(in.Rooms))}
 	readable := make([]*storage.Room, 0, len(in.Rooms))
 	for _, name := range syncOrder(in.Rooms) {
-		room, _, err := c.readable(id, name)
+		room, err := c.readLog(id, name)
 		r := SyncedRoom{Room: name}
 		if err != nil {
 			r.Room, r.Error = name[:min(len(name), topic.MaxRoom)], ProblemFrom(err)

@@ -75,10 +75,8 @@ func ParseFilter(s string) (Filter, *problem.Problem) {
 	if p := f.levels(); p != nil {
 		return Filter{}, p
 	}
-	if f.Replay.Mode == ReplaySince {
-		if _, named := f.Room(); !named {
-			return Filter{}, sinceNeedsRoom()
-		}
+	if f.Replay.Mode == ReplaySince && !f.oneLog() {
+		return Filter{}, sinceNeedsRoom()
 	}
 	return f, nil
 }
@@ -193,7 +191,7 @@ func decimal(s string) (uint64, bool) {
 }
 
 func sinceNeedsRoom() *problem.Problem {
-	return problem.New(problem.BadPayload, "since needs a filter that names one room, as in $since/42/{ns}/rooms/{room}/#.")
+	return problem.New(problem.BadPayload, "since needs a filter that names one room, an inbox or broadcast, as in $since/42/{ns}/rooms/{room}/#.")
 }
 
 // WithReplay returns f with the replay that a user property asks for, f itself if it asks for none. A different replay in the filter itself is a
@@ -208,10 +206,8 @@ func (f Filter) WithReplay(r Replay) (Filter, *problem.Problem) {
 	if f.All {
 		return f, problem.New(problem.Unsupported, "$last, $since and $all do not combine; use one of them.")
 	}
-	if r.Mode == ReplaySince {
-		if _, named := f.Room(); !named {
-			return f, sinceNeedsRoom()
-		}
+	if r.Mode == ReplaySince && !f.oneLog() {
+		return f, sinceNeedsRoom()
 	}
 	f.Replay = r
 	return f, nil
@@ -228,6 +224,15 @@ func Identity(s string) string {
 		return s
 	}
 	return parts[2]
+}
+
+// oneLog reports whether the filter is about one log, in which a seq is a place: a room it names, the reader's inbox, the
+// broadcasts.
+func (f Filter) oneLog() bool {
+	if _, named := f.Room(); named {
+		return true
+	}
+	return f.reads == readsInbox || f.reads == readsInbox|readsPresence || f.reads == readsBroadcast
 }
 
 // Room returns the room the filter names. It is false where a wildcard stands at the room's place, and where the filter

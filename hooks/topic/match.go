@@ -99,6 +99,9 @@ func (f Filter) MatchBroadcast(ns, typ string) bool {
 	return f.reads&readsBroadcast != 0 && matchLevels(f.pattern, ns, "broadcast", typ)
 }
 
+// ReadsBroadcasts reports whether the filter can match broadcasts.
+func (f Filter) ReadsBroadcasts() bool { return f.reads&readsBroadcast != 0 }
+
 // MatchMe reports whether the filter matches MeReply, MeAck, MeError, MeSync or MeRead of its holder, whose namespace is
 // the filter's own or it would not have been granted.
 func (f Filter) MatchMe(name string) bool {

@@ -36,7 +36,7 @@ func (l commandLog) Propose(cmd storage.Command, done func(storage.Result, error
 // fillsDisk reports whether a command is what clients write. All others keep sessions and rooms going, or make room.
 func fillsDisk(cmd storage.Command) bool {
 	switch cmd.(type) {
-	case *storage.Append, *storage.RoomCreate, *storage.RoomSet, *storage.Join:
+	case *storage.Append, *storage.Contact, *storage.RoomCreate, *storage.RoomSet, *storage.Join:
 		return true
 	}
 	return false

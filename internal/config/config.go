@@ -155,6 +155,7 @@ type Limits struct {
 	Stalled         time.Duration
 
 	RoomsPerUser        int
+	Contacts            int
 	RoomsPerDay         int
 	SessionsPerUser     int
 	SessionExpiry       time.Duration

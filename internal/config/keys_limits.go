@@ -45,6 +45,8 @@ func limitKeys() []*Key {
 			func(l *Limits) any { return &l.Stalled }),
 		l("rooms_per_user", "10000", nil, "Rooms a user may have joined.",
 			func(l *Limits) any { return &l.RoomsPerUser }),
+		l("contacts", "5000", nil, "Contacts a user may have, and others a user may have blocked.",
+			func(l *Limits) any { return &l.Contacts }),
 		l("rooms_per_day", "100", off, "Rooms a user may make in a day by sending to them (rooms.auto_create).",
 			func(l *Limits) any { return &l.RoomsPerDay }),
 		l("sessions_per_user", "100", off, "Sessions of one user, connected or not.",

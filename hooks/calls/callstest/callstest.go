@@ -91,19 +91,21 @@ func (l *Log) FollowUp() {
 }
 
 func (l *Log) followUp() {
-	items, err := l.Store.Outbox(1 << 20)
-	if err != nil {
-		l.T.Error(err)
-		return
+	for { // one may lead to another
+		items, err := l.Store.Outbox(1 << 20)
+		if err != nil {
+			l.T.Error(err)
+			return
+		}
+		if len(items) == 0 {
+			return
+		}
+		cmds := make([]storage.Command, len(items))
+		for i, it := range items {
+			cmds[i] = &storage.FollowUp{ID: it.ID}
+		}
+		l.batch(cmds)
 	}
-	if len(items) == 0 {
-		return
-	}
-	cmds := make([]storage.Command, len(items))
-	for i, it := range items {
-		cmds[i] = &storage.FollowUp{ID: it.ID}
-	}
-	l.batch(cmds)
 }
 
 func (l *Log) apply(cmd storage.Command) storage.Result {
