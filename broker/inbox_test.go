@@ -148,7 +148,7 @@ func TestInboxOverAFailover(t *testing.T) {
 	for _, nodes := range []int{1, 3} {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
 			var all []*testcluster.Node
-			fail := func() {}
+			var fail func()
 			if nodes == 1 {
 				n := testcluster.Start(t, testcluster.Options{})
 				all, fail = []*testcluster.Node{n}, n.Restart

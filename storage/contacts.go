@@ -31,6 +31,8 @@ type Contact struct {
 	Other string `cbor:"4,keyasint"`
 	On    bool   `cbor:"5,keyasint"`
 	Max   int    `cbor:"6,keyasint,omitempty"` // contacts of one user, 0 = no limit
+
+	PerDay int `cbor:"7,keyasint,omitempty"` // limit of those put on the list in a day, 0 = none
 }
 
 func (*Contact) kind() commandKind { return kindContact }
@@ -126,9 +128,18 @@ func (t *tx) contact(c *Contact) Result {
 		// The request may have met a block that is lifted by now, or a list that was full.
 		return Result{Present: true, Outbox: t.ask(c, followAsk)}
 	}
-	if n := t.person(c.NS, c.User).Contacts; c.Max > 0 && n >= c.Max {
-		return Result{Outcome: Limit, Detail: fmt.Sprintf("you have %d contacts, which is the limit; remove some", n)}
+	p := t.person(c.NS, c.User)
+	if c.Max > 0 && p.Contacts >= c.Max {
+		return Result{Outcome: Limit, Detail: fmt.Sprintf("you have %d contacts, which is the limit; remove some", p.Contacts)}
 	}
+	if day := t.now / msPerDay; p.Day != day {
+		p.Day, p.Added = day, 0
+	}
+	if c.PerDay > 0 && p.Added >= c.PerDay {
+		return Result{Outcome: Limit, Detail: fmt.Sprintf("%d contacts added today are the limit", c.PerDay)}
+	}
+	p.Added++
+	t.setPerson(c.NS, c.User, p)
 	r.Added = max(t.now, 1)
 	t.setRelation(c.NS, c.User, c.Other, r)
 	e := t.tellContact(c.NS, c.User, c.Other, "", "added", r, true)

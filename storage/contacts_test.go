@@ -86,6 +86,17 @@ func TestContacts(t *testing.T) {
 
 func TestContactsAreBounded(t *testing.T) {
 	l := newTestLog(t)
+	for i, want := range []Outcome{Done, Done, Limit} {
+		c := &Contact{NS: "chat", User: "often", Other: fmt.Sprint("u", i), On: true, PerDay: 2}
+		if r := l.do(c); r.Outcome != want {
+			t.Errorf("contact %d of a day: %+v", i, r)
+		}
+		if i < 2 { // taken off again, it counts all the same
+			l.done(&Contact{NS: "chat", User: "often", Other: c.Other})
+		}
+	}
+	l.now += msPerDay
+	l.done(&Contact{NS: "chat", User: "often", Other: "u9", On: true, PerDay: 2})
 	for i := range 4 {
 		want := Done
 		if i == 3 {

@@ -107,6 +107,8 @@ type person struct {
 	Contacts int    `cbor:"3,keyasint,omitempty"`
 	Asked    int    `cbor:"4,keyasint,omitempty"` // others who have added the user, and not the other way round
 	Blocks   int    `cbor:"5,keyasint,omitempty"`
+	Day      int64  `cbor:"6,keyasint,omitempty"` // days since the epoch, of log time
+	Added    int    `cbor:"7,keyasint,omitempty"` // contacts added on that day
 }
 
 func personKey(ns, user string) []byte { return last(key(prefixPerson, ns), user) }

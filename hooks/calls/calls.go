@@ -64,6 +64,7 @@ type Config struct {
 	RoomsPerUser     int                     // memberships; 0 = no limit
 	RoomMembers      int                     // of a room; 0 = no limit
 	Contacts         int                     // of a user, and blocks of a user; 0 = no limit
+	ContactsPerDay   int                     // added by a user; 0 = no limit
 	AckWait          time.Duration           // for the outcome of a write; 30 s
 	SettleWait       time.Duration           // for a known outcome to be readable here; 3 s
 	RPCWait          time.Duration           // for any call by Dispatch; 10 s

@@ -131,7 +131,7 @@ func (c *Calls) contact(ctx context.Context, id auth.Identity, user string, on b
 		return ContactChange{}, err
 	}
 	res, err := c.write(ctx, &storage.Contact{
-		NS: id.Namespace, User: id.User, Name: id.Name, Other: user, On: on, Max: c.cfg.Contacts,
+		NS: id.Namespace, User: id.User, Name: id.Name, Other: user, On: on, Max: c.cfg.Contacts, PerDay: c.cfg.ContactsPerDay,
 	})
 	if err != nil {
 		return ContactChange{}, err

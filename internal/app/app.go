@@ -266,7 +266,7 @@ func (a *App) openRules(*Options) error {
 	kind, _ := storage.ParseRoomKind(c.Rooms.AutoCreate)
 	a.calls = calls.New(calls.Config{
 		Log: log, Store: a.store, Auth: chain, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
-		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, RoomMembers: c.Rooms.Members, Contacts: c.Limits.Contacts,
+		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, RoomMembers: c.Rooms.Members, Contacts: c.Limits.Contacts, ContactsPerDay: c.Limits.ContactsPerDay,
 		AckWait: c.Limits.AckWait, Logger: a.log,
 	})
 	a.rules = &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls}

@@ -156,6 +156,7 @@ type Limits struct {
 
 	RoomsPerUser        int
 	Contacts            int
+	ContactsPerDay      int
 	RoomsPerDay         int
 	SessionsPerUser     int
 	SessionExpiry       time.Duration

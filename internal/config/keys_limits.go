@@ -47,6 +47,8 @@ func limitKeys() []*Key {
 			func(l *Limits) any { return &l.RoomsPerUser }),
 		l("contacts", "5000", nil, "Contacts a user may have, and others a user may have blocked.",
 			func(l *Limits) any { return &l.Contacts }),
+		l("contacts_per_day", "200", off, "Contacts a user may add in a day; each is a request to somebody.",
+			func(l *Limits) any { return &l.ContactsPerDay }),
 		l("rooms_per_day", "100", off, "Rooms a user may make in a day by sending to them (rooms.auto_create).",
 			func(l *Limits) any { return &l.RoomsPerDay }),
 		l("sessions_per_user", "100", off, "Sessions of one user, connected or not.",
