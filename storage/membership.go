@@ -185,7 +185,7 @@ func (t *tx) join(c *Join) Result {
 		return Result{Outcome: Forbidden, Detail: fmt.Sprintf("room %q is %s: an owner adds its members", c.Room.Room, d.settings.Kind)}
 	}
 	if d.settings.Kind == Direct { // of its two users, whoever asks
-		return directRoom()
+		return directKeepsItsTwo()
 	}
 	if r := t.full(d, c.MaxMembers); r.Outcome != Done {
 		return r
