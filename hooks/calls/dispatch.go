@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -46,7 +47,9 @@ func (c *Calls) dispatch(
 		run = c.builtIn(method)
 	}
 	if run == nil {
-		return nil, problem.New(problem.Unsupported, "There is no method %.40q; there are %s.", method, c.names(own))
+		p := problem.New(problem.Unsupported, "")
+		p.Detail = fmt.Sprintf("There is no method %.40q; there are %s.", method, c.names(own)) // longer than New lets one be
+		return nil, p
 	}
 	if len(bytes.TrimSpace(params)) == 0 || bytes.Equal(params, []byte("null")) {
 		params = json.RawMessage("{}")

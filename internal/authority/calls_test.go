@@ -26,6 +26,9 @@ func anybody(role, hall) bool { return true }
 
 func user(r role, _ hall) bool { return !r.isGuest() }
 
+// governs is who may what only those do who run the namespace of the stage.
+func governs(r role, _ hall) bool { return r == admin }
+
 // crowded is f where a room may have more than two members.
 func crowded(f func(role, hall) bool) func(role, hall) bool {
 	return func(r role, h hall) bool { return h != direct && f(r, h) }
@@ -69,6 +72,18 @@ var table = []one{
 	{rpc: "room.create", http: "POST /rooms", may: user, once: true, params: func(s *stage, _ hall) map[string]any {
 		s.made++
 		return map[string]any{"room": fmt.Sprint("made-", s.made), "kind": "public"}
+	}},
+	{rpc: "inbox", http: "GET /me/inbox", may: user, once: true},
+	{http: "POST /me/inbox/read", params: with("seq", 1), may: user, once: true},
+	{rpc: "contacts.list", http: "GET /me/contacts", may: user, once: true},
+	{rpc: "contacts.add", http: "PUT /me/contacts/{user}", params: with("user", outcast), may: user, once: true},
+	{rpc: "contacts.remove", http: "DELETE /me/contacts/{user}", params: with("user", outcast), may: user, once: true},
+	{rpc: "blocks.list", http: "GET /me/blocks", may: user, once: true},
+	{rpc: "blocks.add", http: "PUT /me/blocks/{user}", params: with("user", outcast), may: user, once: true},
+	{rpc: "blocks.remove", http: "DELETE /me/blocks/{user}", params: with("user", outcast), may: user, once: true},
+	{http: "GET /broadcast", may: user, once: true},
+	{http: "POST /broadcast", params: with("data", "hear"), once: true, may: func(r role, _ hall) bool {
+		return r == admin || r == alien // of their own namespace
 	}},
 	{rpc: "room.get", http: "GET /rooms/{room}", may: role.sees},
 	{rpc: "history", http: "GET /rooms/{room}/messages", may: role.sees},

@@ -156,7 +156,7 @@ func TestAsyncAPI(t *testing.T) {
 			ask(ann, "room.get", `{"room":"none"}`)
 			seen.await(t, ann, "reply")
 			ann.Publish(mqtttest.Message("chat/rooms/r/send", "first", 1))
-			seen.publishAll(t, ann)
+			seen.publishAll(t, ann, mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "admin", ClientID: "admin"}))
 			for _, p := range []string{
 				`edit {"target":3,"data":{"text":"changed"}}`, `reaction {"target":3,"data":{"emoji":"👍","on":true}}`,
 				`delete {"target":3,"data":{}}`, "raw \xff\xfe",
@@ -234,8 +234,8 @@ func (s *sightings) missing() (out []string) {
 	return out
 }
 
-// publishAll publishes every example to every channel that takes it.
-func (s *sightings) publishAll(t testing.TB, c *mqtttest.Client) {
+// publishAll publishes every example to every channel that takes it; admin does what only admins may.
+func (s *sightings) publishAll(t testing.TB, user, admin *mqtttest.Client) {
 	t.Helper()
 	fill := strings.NewReplacer("{ns}", "chat", "{room}", "r", "{type}", "note", "{name}", "heart", "{user}", "ann", "{key}", "k", "{method}", "whoami")
 	channels := s.doc.channels("receive")
@@ -244,7 +244,10 @@ func (s *sightings) publishAll(t testing.TB, c *mqtttest.Client) {
 		if strings.Contains(address, "/users/") {
 			address = strings.ReplaceAll(address, "{user}", "bob")
 		}
-		to := fill.Replace(address)
+		to, c := fill.Replace(address), user
+		if strings.Contains(address, "/broadcast/") {
+			c = admin
+		}
 		if p, bad := topic.ParsePublish(to); bad != nil {
 			t.Errorf("%s: %v (%v)", to, bad, p)
 		}
