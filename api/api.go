@@ -21,7 +21,7 @@ import (
 
 // Paths of the API.
 const (
-	Base        = "/api/v1"
+	Base         = "/api/v1"
 	OpenAPIPath  = "/api/openapi.json"
 	AsyncAPIPath = "/api/asyncapi.json" // what is said over MQTT
 	DocsPath     = "/api/docs"          // the calls for people

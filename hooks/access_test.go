@@ -25,6 +25,9 @@ func TestMayRead(t *testing.T) {
 		{"dm~alice~bob", "alice bob", "alice bob"},
 		{"fpub", "alice bob carol admin auditor guest~0 guest~1", "alice"},
 		{"none", "", ""},
+		{"inbox~alice", "alice", ""},
+		{"inbox~guest~1", "", ""},
+		{"broadcast~", "alice bob carol admin auditor", ""},
 	} {
 		for _, who := range []string{"alice", "bob", "carol", "admin", "auditor", "guest~0", "guest~1"} {
 			id := as(strings.TrimSuffix(who, "guest~0"))

@@ -120,6 +120,7 @@ func TestParseFilterRefuses(t *testing.T) {
 		{"$since/1/chat/rooms/+/#", problem.BadPayload, 0x8F},
 		{"$since/1/#", problem.BadPayload, 0x8F},
 		{"$since/1/chat/me/#", problem.BadPayload, 0x8F},
+		{"$since/1/chat/users/+/presence", problem.BadPayload, 0x8F},
 		{"$since/9007199254740992/chat/rooms/a/#", problem.BadPayload, 0x8F},
 		{"$since/99999999999999999999/chat/rooms/a/#", problem.BadPayload, 0x8F},
 		{"$since/1x/chat/rooms/a/#", problem.BadPayload, 0x8F},
@@ -130,6 +131,9 @@ func TestParseFilterRefuses(t *testing.T) {
 		}
 	}
 	mustFilter(t, "$since/9007199254740991/chat/rooms/a/#")
+	for _, f := range []string{"chat/users/ann/inbox", "chat/users/ann/#", "chat/users/+/inbox", "+/users/ann/inbox", "chat/broadcast/#", "chat/broadcast/text", "+/broadcast/+"} {
+		mustFilter(t, "$since/1/"+f)
+	}
 }
 
 func TestIdentityOfBadReplay(t *testing.T) {
