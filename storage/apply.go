@@ -65,6 +65,9 @@ func (t *tx) applyCommand(data []byte) []byte {
 }
 
 func (t *tx) dispatch(c Command) Result {
+	if r := t.mayAct(c); r.Outcome != Done {
+		return r
+	}
 	switch c := c.(type) {
 	case *Append:
 		return t.append(c)
@@ -116,6 +119,14 @@ func (t *tx) dispatch(c Command) Result {
 		return t.forget(c)
 	case *Secret:
 		return t.secret(c)
+	case *PutUser:
+		return t.putUser(c)
+	case *DeleteUser:
+		return t.deleteUser(c)
+	case *DeletePage:
+		return t.deletePage(c)
+	case *Logout:
+		return t.logout(c)
 	}
 	t.fail(fmt.Errorf("%w: no rule for %T", ErrCommand, c))
 	return Result{}

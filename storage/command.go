@@ -343,6 +343,14 @@ func newCommand(k commandKind) Command {
 		return new(Marks)
 	case kindSetState:
 		return new(SetState)
+	case kindPutUser:
+		return new(PutUser)
+	case kindDeleteUser:
+		return new(DeleteUser)
+	case kindDeletePage:
+		return new(DeletePage)
+	case kindLogout:
+		return new(Logout)
 	}
 	return newPeopleCommand(k)
 }

@@ -181,6 +181,9 @@ func (t *tx) tellContact(ns, user, other, name, event string, r relation, own bo
 // followContact carries what somebody else's list, or the pair's record, says to the user's own.
 func (t *tx) followContact(it *outboxItem) {
 	ns := it.Room.NS
+	if t.deleted(ns, it.User) {
+		return
+	}
 	r := t.relation(ns, it.User, it.Other)
 	was, event, own := r, "", false
 	switch it.Do {

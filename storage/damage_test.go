@@ -63,8 +63,12 @@ func records() map[string]record {
 		"contact, for Apply":   {relationKey("chat", "ann", "bob"), applies(&Contact{NS: "chat", User: "ann", Other: "bob"})},
 		"block":                {pairKey("chat", "ann", "eve"), func(l *testLog) error { _, err := l.s.Blocked("chat", "ann", "eve"); return err }},
 		"block, for Apply":     {pairKey("chat", "ann", "eve"), applies(say("dm~ann~eve", "eve", "x"))},
-		"user":                 {personKey("chat", "ann"), func(l *testLog) error { _, err := l.s.InboxMark("chat", "ann"); return err }},
-		"user, for Apply":      {personKey("chat", "ann"), applies(&InboxRead{NS: "chat", User: "ann", Seq: 1})},
+		"person":               {personKey("chat", "ann"), func(l *testLog) error { _, err := l.s.InboxMark("chat", "ann"); return err }},
+		"person, for Apply":    {personKey("chat", "ann"), applies(&InboxRead{NS: "chat", User: "ann", Seq: 1})},
+		"user":                 {userRecordKey(someone("zoe")), func(l *testLog) error { _, err := l.s.User("chat", "zoe"); return err }},
+		"user, for Apply":      {userRecordKey(someone("zoe")), applies(say("r", "zoe", "x"))},
+		"user, for a search":   {userRecordKey(someone("zoe")), func(l *testLog) error { _, err := l.s.FindUsers("chat", "z", "", 9); return err }},
+		"deletion":             {userRecordKey(someone("yan")), func(l *testLog) error { _, err := l.s.Deletions(9); return err }},
 		"secret":               {last(key(prefixSecret), "k"), func(l *testLog) error { _, err := l.s.Secret("k"); return err }},
 		"results of a group": {ringKey("a", 1), func(l *testLog) error {
 			g := logentry.Group{Node: "a", Boot: 1, First: 2, Commands: [][]byte{nil}}
@@ -115,6 +119,8 @@ func fill(l *testLog) {
 		&Places{Node: "a", Boot: 1, Pos: 1, Epoch: 1}, &Secret{Name: "k", Value: []byte("v")},
 		&Contact{NS: "chat", User: "ann", Other: "bob", On: true}, &Contact{NS: "chat", User: "bob", Other: "ann", On: true},
 		&Block{NS: "chat", User: "ann", Other: "eve", On: true},
+		&PutUser{Key: someone("zoe"), By: from("zoe"), Register: true, Name: new("Zoe Z"), Fold: "zoe z"},
+		&DeleteUser{Key: someone("yan"), By: from("yan"), Mode: Erase},
 	} {
 		l.done(c)
 	}

@@ -51,7 +51,7 @@ func drawCommand(t *rapid.T) Command {
 		}
 		return a
 	}
-	switch rapid.IntRange(0, 37).Draw(t, "command") {
+	switch rapid.IntRange(0, 42).Draw(t, "command") {
 	case 33, 34:
 		return &Contact{NS: "chat", User: user.User, Other: rapid.SampledFrom(testUsers).Draw(t, "other"), On: rapid.Bool().Draw(t, "on"), Max: int(small("contacts", 2))}
 	case 35:
@@ -90,6 +90,8 @@ func drawCommand(t *rapid.T) Command {
 			{Room: r, User: user.User, Read: small("read", 8), Delivered: small("delivered", 8)},
 			{Room: room("s"), User: "b", Read: small("read", 8)},
 		}}
+	case 38, 39, 40, 41, 42:
+		return drawOfUser(t, r.Room, user)
 	case 0:
 		return &RoomCreate{Room: r, By: user, Kind: RoomKind(small("kind", 3)), Guest: GuestAccess(small("guest", 3))}
 	case 1:

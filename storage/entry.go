@@ -18,6 +18,7 @@ type Entry struct {
 	Expiry   int64  // log time (ms) after which the entry is not delivered late; 0 = never
 	Collapse string // collapse_key: of messages with the same one only the newest is delivered late
 	Erased   uint64 // bytes the JSON had before the message was deleted and a stub took its place; 0 = it is whole
+	Was      uint64 // bytes the JSON had before the name of a deleted user was taken off it; 0 = it is as it was
 	Type     string
 	User     string // sender; with Device the sender's session (No Local)
 	Device   string
@@ -38,27 +39,35 @@ func countsAsMessage(typ string) bool {
 // TypeSystem is the type of entries the broker writes: joined, left.
 const TypeSystem = "system"
 
-// A stub, and a message with a collapse_key, have a version of their own: hardly any entry is one.
+// A stub, a message with a collapse_key, and an entry of a deleted user, have versions of their own: hardly any entry is one.
 const (
 	entryVersion     = 1
 	entryVersionMore = 2
+	entryVersionWas  = 3
 )
 
 // ErrEntry is returned for a stored entry that cannot be read.
 var ErrEntry = errors.New("stored entry is damaged")
 
 // appendTo appends the stored value: version, uvarints pos n ts total expiry, three names with length, the JSON;
-// version 2 has erased and the collapse_key with length before the names.
+// versions 2 and 3 have erased and the collapse_key with length
+// before the names, and version 3 was before these.
 func (e *Entry) appendTo(b []byte) []byte {
 	version := byte(entryVersion)
 	if e.Erased > 0 || e.Collapse != "" {
 		version = entryVersionMore
 	}
+	if e.Was > 0 {
+		version = entryVersionWas
+	}
 	b = append(b, version)
 	for _, v := range [...]uint64{e.Pos, e.N, uint64(e.TS), e.Total, uint64(e.Expiry)} {
 		b = binary.AppendUvarint(b, v)
 	}
-	if version == entryVersionMore {
+	if version == entryVersionWas {
+		b = binary.AppendUvarint(b, e.Was)
+	}
+	if version != entryVersion {
 		b = appendSized(binary.AppendUvarint(b, e.Erased), e.Collapse)
 	}
 	for _, s := range [...]string{e.Type, e.User, e.Device} {
@@ -73,7 +82,10 @@ func decodeEntry(seq uint64, b []byte) (*Entry, error) {
 	e := &Entry{
 		Seq: seq, Pos: r.uvarint(), N: r.uvarint(), TS: int64(r.uvarint()), Total: r.uvarint(), Expiry: int64(r.uvarint()),
 	}
-	if versionOfEntry(b) == entryVersionMore {
+	if versionOfEntry(b) == entryVersionWas {
+		e.Was = r.uvarint()
+	}
+	if versionOfEntry(b) != entryVersion {
 		e.Erased, e.Collapse = r.uvarint(), string(r.sized())
 	}
 	e.Type, e.User, e.Device = string(r.sized()), string(r.sized()), string(r.sized())
@@ -85,8 +97,8 @@ func decodeEntry(seq uint64, b []byte) (*Entry, error) {
 }
 
 func versionOfEntry(b []byte) byte {
-	if len(b) > 0 && b[0] == entryVersionMore {
-		return entryVersionMore
+	if len(b) > 0 && (b[0] == entryVersionMore || b[0] == entryVersionWas) {
+		return b[0]
 	}
 	return entryVersion
 }
@@ -130,7 +142,7 @@ func appendFrom(dst []byte, from Actor, role Role, device string) []byte {
 		dst = append(dst, `,"name":`...)
 		dst = appendString(dst, from.Name)
 	}
-	if role != "" {
+	if role != "" && from.User != DeletedUser {
 		dst = append(dst, `,"role":"`...)
 		dst = append(dst, role...)
 		dst = append(dst, '"')
@@ -142,6 +154,9 @@ func appendFrom(dst []byte, from Actor, role Role, device string) []byte {
 	if device != "" {
 		dst = append(dst, `,"device":`...)
 		dst = appendString(dst, device)
+	}
+	if from.User == DeletedUser {
+		dst = append(dst, `,"deleted":true`...)
 	}
 	return append(dst, '}')
 }

@@ -38,15 +38,23 @@ func (t *tx) mayErase(d *draft, c *Append, role Role) (*Entry, Result) {
 
 // erase puts stubs in the places of a message and of its edits. by is the entry that says so.
 func (t *tx) erase(d *draft, e, by *Entry, c *Append) {
+	t.unfold(d, e)
+	t.stub(d, e, []byte(`,"data":{},"deleted":true`))
+	if e.Collapse != "" {
+		t.forgetCollapsed(d.key, e.Seq, e.User, e.Collapse)
+	}
+	if c.From.User != e.User {
+		t.audit(d, by, AuditRecord{By: c.From.User, Act: TypeDelete, User: e.User, Target: e.Seq, Reason: c.Reason})
+	}
+}
+
+// unfold forgets what was folded into a message and puts stubs in the places of its edits.
+func (t *tx) unfold(d *draft, e *Entry) {
 	f := t.fold(d.key, e.Seq)
 	for _, seq := range f.Edits {
 		if edit := t.entry(d, seq); edit != nil {
 			t.stub(d, edit, append(targetJSON(e.Seq), `,"data":{},"deleted":true`...))
 		}
-	}
-	t.stub(d, e, []byte(`,"data":{},"deleted":true`))
-	if e.Collapse != "" {
-		t.forgetCollapsed(d.key, e.Seq, e.User, e.Collapse)
 	}
 	if len(f.Reactions) > 0 {
 		t.forgetFolds(d.key, e.Seq, e.Seq+1)
@@ -54,25 +62,27 @@ func (t *tx) erase(d *draft, e, by *Entry, c *Append) {
 		t.del(foldKey(d.key, e.Seq))
 	}
 	d.unpin(e.Seq)
-	if c.From.User != e.User {
-		t.audit(d, by, AuditRecord{By: c.From.User, Act: TypeDelete, User: e.User, Target: e.Seq, Reason: c.Reason})
-	}
 }
 
-// stub replaces what an entry says by tail, in the store, and in memory when the batch is shown.
+// stub replaces what an entry says by tail.
 func (t *tx) stub(d *draft, e *Entry, tail []byte) {
 	stub := *e
-	stub.Erased, stub.Device, stub.Collapse = e.size(), "", ""
+	stub.Erased, stub.Was, stub.Device, stub.Collapse = e.size(), 0, "", ""
 	stub.JSON = appendJSON(nil, d.key, &stub, Actor{User: e.User}, "", tail)
 	stub.Device = e.Device
-	t.buf = stub.appendTo(t.buf[:0])
+	t.replace(d, &stub)
+}
+
+// replace writes an entry in the place of the one it was made of, in the store, and in memory when the batch is shown.
+func (t *tx) replace(d *draft, e *Entry) {
+	t.buf = e.appendTo(t.buf[:0])
 	t.write(entryKey(d.key, e.Seq), t.buf)
 	if n := len(d.entries); n > 0 && e.Seq >= d.entries[0].Seq {
-		d.entries[e.Seq-d.entries[0].Seq] = &stub
+		d.entries[e.Seq-d.entries[0].Seq] = e
 		return
 	}
 	if d.erased == nil {
 		d.erased = map[uint64]*Entry{}
 	}
-	d.erased[e.Seq] = &stub
+	d.erased[e.Seq] = e
 }

@@ -79,7 +79,7 @@ func (t *tx) mention(d *draft, c *Append, e *Entry) {
 
 // tell puts a note in an inbox, unless its user has blocked whose doing it is.
 func (t *tx) tell(ns, user string, n *note) {
-	if n.By != "" && t.relation(ns, user, n.By).Blocked != 0 {
+	if t.deleted(ns, user) || n.By != "" && t.relation(ns, user, n.By).Blocked != 0 {
 		return
 	}
 	t.inbox(ns, user, n.Type, n.Data, false)

@@ -30,6 +30,9 @@ import (
 //	S ns 00 user 00 client         session
 //	X ns 00 user 00 client 00 room lag of a session in a room: next entry wanted
 //	Q ns 00 user                   counts of a user: sessions, rooms made today
+//	P ns 00 user                   user: name, password, attributes, what logouts ended (users.go)
+//	p ns 00 fold 00 user           a user by the beginning of their id or name, in lower case
+//	p 00 ns 00 user                a user whose deletion is not done
 //	O id                           outbox
 //	c ns 00 user 00 other          how a user stands with another: contact, request, block (contacts.go)
 //	b ns 00 dm~a~b                 which of the two has blocked the other (blocks.go)
@@ -63,6 +66,8 @@ const (
 	prefixPair          = 'b'
 	prefixPerson        = 'i'
 	prefixSecret        = 'K'
+	prefixUser          = 'P'
+	prefixUserIndex     = 'p'
 	separator           = 0x00
 	escape              = 0x01 // in a client id: 00 -> 01 01, 01 -> 01 02
 	escapedSeparator    = 0x01

@@ -33,6 +33,14 @@ func directPair(room string) (a, b string, ok bool) {
 	return a, b, ok && a != "" && a < b && !strings.Contains(b, "~")
 }
 
+// other returns the one of two that is not the user.
+func other(a, b, user string) string {
+	if a == user {
+		return b
+	}
+	return a
+}
+
 // makeDirect makes the direct room of two users, both members from its first entry on.
 func (t *tx) makeDirect(d *draft, by string) Result {
 	a, b, _ := directPair(d.key.Room)

@@ -26,6 +26,9 @@ func (t *tx) appendMessage(c *Append) Result {
 			return r
 		}
 	}
+	if r := t.barred(c.Room.NS, c.From.User); r.Outcome != Done {
+		return r
+	}
 	d := t.room(c.Room)
 	create := !d.exists()
 	if !create {
@@ -131,7 +134,7 @@ func (t *tx) pushEntry(d *draft, e *Entry, from Actor, role Role, tail []byte, t
 	if ttl > 0 {
 		e.Expiry = h.TS + min(ttl, maxTTL)*1000
 	}
-	t.json = appendJSON(t.json[:0], d.key, e, from, role, tail)
+	t.json = appendJSON(t.json[:0], d.key, e, t.stamp(d.key.NS, from), role, tail)
 	e.JSON = bytes.Clone(t.json)
 	h.Total += uint64(len(e.JSON))
 	e.Total = h.Total
@@ -160,6 +163,8 @@ func (t *tx) autoCreate(d *draft, c *Append) Result {
 	if c.AutoCreate == Direct {
 		if a, b, ok := directPair(c.Room.Room); !ok || c.From.User != a && c.From.User != b {
 			return Result{Outcome: Forbidden, Detail: "a direct room is made by one of its two users"}
+		} else if r := t.barred(c.Room.NS, other(a, b, c.From.User)); r.Outcome != Done {
+			return Result{Outcome: NotFound, Detail: r.Detail}
 		}
 	}
 	if c.RoomsPerDay > 0 && !t.countRoomMade(c.Room.NS, c.From.User, c.RoomsPerDay) {

@@ -1,6 +1,9 @@
 package storage
 
-import "unicode/utf8"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 // wellNamed reports whether the names of a command can stand in keys and, unescaped, in JSON. Brokers refuse other names
 // long before; this keeps one that does not from damaging what every node stores. Client ids and cids may hold anything.
@@ -58,6 +61,19 @@ func wellNamed(c Command) bool {
 			}
 		}
 		return good(c.Node)
+	case *PutUser:
+		for i := range c.Set {
+			if !good(c.Set[i].Name) {
+				return false
+			}
+		}
+		return goodUserKey(c.Key) && good(c.Fold)
+	case *DeleteUser:
+		return goodUserKey(c.Key)
+	case *DeletePage:
+		return goodUserKey(c.Key) && !slices.ContainsFunc(c.States, func(s string) bool { return !good(s) || s == "" })
+	case *Logout:
+		return goodUserKey(c.Key)
 	case *NodeUp:
 		return good(c.Node)
 	case *NodeLost:
@@ -82,6 +98,8 @@ func appendable(c *Append) bool {
 
 // goodUser leaves out what would not come back from the name of a direct room.
 func goodUser(name string) bool { return hasInbox(name) && good(name) }
+
+func goodUserKey(k UserKey) bool { return k.NS != "" && k.User != "" && good(k.NS) && good(k.User) }
 
 func goodSession(id SessionID) bool { return good(id.NS) && good(id.User) }
 

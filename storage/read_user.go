@@ -87,6 +87,9 @@ func (s *Store) Outbox(limit int) ([]OutboxItem, error) {
 	return out, err
 }
 
+// LastOutbox returns the number of the newest item that was put in the outbox.
+func (s *Store) LastOutbox() uint64 { return s.current().Outbox }
+
 // Delivered reports whether the outbox item has been carried to its user. It never reads the disk.
 func (s *Store) Delivered(item uint64) (bool, error) { return item <= s.current().FollowedUp, nil }
 

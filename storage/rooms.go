@@ -193,6 +193,7 @@ type draft struct {
 	erased   map[uint64]*Entry // stubs of earlier entries, by seq
 
 	settingsChanged, headChanged, access bool
+	rewritten                            bool // entries of before are others now
 }
 
 // room returns the draft of k. After an error of the store it is empty and t.err is set.

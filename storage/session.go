@@ -117,6 +117,9 @@ func (t *tx) take(c *Take) Result {
 		if at, expires := rec.expiresAt(ended); ended != 0 && expires && at <= t.now {
 			present = false // the leader has not come to say so
 		}
+		if t.ended(c.Session, rec) {
+			present = false // with a logout of everything
+		}
 	}
 	if rec == nil {
 		n := t.counts(c.Session.NS, c.Session.User)

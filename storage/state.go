@@ -63,6 +63,9 @@ func (t *tx) setState(c *SetState) Result {
 	if c.Epoch != 0 && t.fenced(SessionID{NS: c.Room.NS, User: c.From.User, Client: c.Session}, c.Epoch) {
 		return Result{Outcome: Fenced}
 	}
+	if r := t.barred(c.Room.NS, c.From.User); r.Outcome != Done {
+		return r
+	}
 	d := t.room(c.Room)
 	if !d.exists() {
 		return noRoom(c.Room)
@@ -153,7 +156,7 @@ func stateJSON(t *tx, d *draft, c *SetState, ver uint64, ts int64, role Role) []
 	b = strconv.AppendUint(b, ver, 10)
 	b = strconv.AppendUint(append(b, `,"seq":`...), d.head.Seq, 10)
 	b = strconv.AppendInt(append(b, `,"ts":`...), ts, 10)
-	b = appendFrom(b, c.From, role, "")
+	b = appendFrom(b, t.stamp(d.key.NS, c.From), role, "")
 	if c.Data == nil {
 		b = append(b, `,"deleted":true`...)
 	} else {

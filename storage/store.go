@@ -55,12 +55,13 @@ type Store struct {
 	cache *pebble.Cache
 
 	// applyMu serialises Apply, Swap and Close. Lock order: applyMu, dbMu, rooms.mu, cell.mu.
-	applyMu sync.Mutex
-	meta    meta                 // as committed; changed under applyMu, read through metaMu
-	nodes   map[string]nodeState // numbering; owned by Apply
-	epochs  map[SessionID]uint64 // newest epoch of sessions that published lately; owned by Apply
-	metaMu  sync.RWMutex
-	stats   Stats // under metaMu
+	applyMu  sync.Mutex
+	meta     meta                 // as committed; changed under applyMu, read through metaMu
+	nodes    map[string]nodeState // numbering; owned by Apply
+	epochs   map[SessionID]uint64 // newest epoch of sessions that published lately; owned by Apply
+	accounts map[UserKey]*account // users who did something lately, nil = there is no such user; owned by Apply
+	metaMu   sync.RWMutex
+	stats    Stats // under metaMu
 
 	scratchBuf, scratchJSON []byte // of the next batch; owned by Apply
 
@@ -161,6 +162,7 @@ func (s *Store) open(mustExist bool) error {
 	s.db = db
 	s.nodes = map[string]nodeState{}
 	s.epochs = map[SessionID]uint64{}
+	s.accounts = map[UserKey]*account{}
 	s.rooms.reset(s.opts.Rooms)
 	s.tail.reset(s.opts.TailBytes)
 	if err := s.load(); err != nil {

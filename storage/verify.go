@@ -26,6 +26,7 @@ type Verified struct {
 	CIDs     int
 	Sessions int
 	Keys     int
+	Users    int // that are there
 }
 
 // Verify reads every record of the store in o.Dir, which nobody has open, and checks it by itself and against those it
@@ -170,6 +171,10 @@ func (c *verifier) record(k, b []byte) error {
 		return c.cid(k, b)
 	case prefixCIDBySeq:
 		return c.cidBySeq(k, b)
+	case prefixUser:
+		return c.user(k, b)
+	case prefixUserIndex:
+		return c.userIndex(k, b)
 	case prefixSession:
 		c.v.Sessions++
 		return decodeRecord(b, new(sessionRecord))
@@ -301,6 +306,9 @@ func (c *verifier) entry(k, b []byte) error {
 func (e *Entry) size() uint64 {
 	if e.Erased > 0 {
 		return e.Erased
+	}
+	if e.Was > 0 {
+		return e.Was
 	}
 	return uint64(len(e.JSON))
 }

@@ -10,7 +10,9 @@ type Changes struct {
 	Marks      []MarkChange   // in log order
 	States     map[StateName]struct{}
 	Reacted    map[Reacted]struct{}
+	Users      map[UserKey]UserChange
 	Outbox     bool // items wait
+	Deletions  bool // a user is to be deleted
 	FollowedUp bool // items were carried to their users
 	Wills      bool // a will waits for its time
 	Secrets    bool
@@ -23,6 +25,11 @@ type MarkChange struct {
 	Room RoomKey
 	User string
 	Mark Mark
+}
+
+// UserChange says that a user is another one now. What they are, is read from the store.
+type UserChange struct {
+	Ended bool // connections of theirs may have to end
 }
 
 // StateName names a state key that has another value now. What it is, is read from the store.
@@ -39,9 +46,10 @@ type Reacted struct {
 
 // RoomChange says what kind of thing changed in a room. What it is now is read from the store.
 type RoomChange struct {
-	Entries  bool // its head moved
-	Access   bool // settings or members that decide who may read
-	Settings bool // anything the room says about itself: name, kind, guests, number of members, made, deleted
+	Entries   bool // its head moved
+	Access    bool // settings or members that decide who may read
+	Rewritten bool // entries of before are others now
+	Settings  bool // anything the room says about itself: name, kind, guests, number of members, made, deleted
 }
 
 // NodeChange says that a boot of a node came up (or came back), or was lost.
@@ -69,7 +77,7 @@ type Taken struct {
 }
 
 func (c *Changes) room(d *draft) {
-	rc := RoomChange{Entries: len(d.entries) > 0, Access: d.access, Settings: d.settingsChanged}
+	rc := RoomChange{Entries: len(d.entries) > 0, Access: d.access, Settings: d.settingsChanged, Rewritten: d.rewritten}
 	if rc != (RoomChange{}) {
 		c.mark(d.key, rc)
 	}
@@ -81,7 +89,7 @@ func (c *Changes) mark(k RoomKey, rc RoomChange) {
 	}
 	old := c.Rooms[k]
 	c.Rooms[k] = RoomChange{
-		Entries: old.Entries || rc.Entries, Access: old.Access || rc.Access, Settings: old.Settings || rc.Settings,
+		Entries: old.Entries || rc.Entries, Access: old.Access || rc.Access, Settings: old.Settings || rc.Settings, Rewritten: old.Rewritten || rc.Rewritten,
 	}
 }
 
@@ -90,6 +98,13 @@ func (c *Changes) state(k StateName) {
 		c.States = map[StateName]struct{}{}
 	}
 	c.States[k] = struct{}{}
+}
+
+func (c *Changes) user(k UserKey, ended bool) {
+	if c.Users == nil {
+		c.Users = map[UserKey]UserChange{}
+	}
+	c.Users[k] = UserChange{Ended: c.Users[k].Ended || ended}
 }
 
 func (c *Changes) reacted(k Reacted) {
@@ -112,6 +127,10 @@ func (c *Changes) add(n *Changes) {
 	for k := range n.Reacted {
 		c.reacted(k)
 	}
+	for k, u := range n.Users {
+		c.user(k, u.Ended)
+	}
+	c.Deletions = c.Deletions || n.Deletions
 	c.Outbox = c.Outbox || n.Outbox
 	c.FollowedUp = c.FollowedUp || n.FollowedUp
 	c.Wills = c.Wills || n.Wills
