@@ -92,6 +92,7 @@ func New(cfg Config) (*API, error) {
 	h.UseMiddleware(a.identify)
 	registerHealth(h)
 	a.registerTokens(h)
+	a.registerUsers(h)
 	a.registerRooms(h)
 	a.registerMessages(h)
 	a.registerModeration(h)
@@ -131,11 +132,17 @@ func humaConfig(version string) huma.Config {
 	return c
 }
 
-// finish removes what huma documents of its own accord and this API never answers.
+// finish removes what huma documents of its own accord and this API never answers, and adds what a service key without the
+// scope may be answered anywhere.
 func finish(doc *huma.OpenAPI) *huma.OpenAPI {
 	for _, p := range doc.Paths {
 		for _, op := range operations(p) {
 			delete(op.Responses, "422") // bad_payload is 400
+			if refused := op.Responses["401"]; len(op.Security) > 0 && op.Responses["403"] == nil && refused != nil {
+				forbidden := *refused
+				forbidden.Description = http.StatusText(http.StatusForbidden)
+				op.Responses["403"] = &forbidden
+			}
 		}
 	}
 	return doc

@@ -33,12 +33,17 @@ func (a *API) identify(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	r, w := humago.Unwrap(ctx)
-	id, err := a.caller(r)
+	id, err := a.caller(r, ctx.Operation().Metadata["nobody"] != nil)
+	if err == nil {
+		id, err = a.cfg.Calls.Allow(id, ctx.Operation().OperationID)
+	}
 	if err != nil {
 		writeProblem(w, calls.ProblemFrom(err))
 		return
 	}
-	next(huma.WithValue(ctx, identityKey{}, &who{id, a.cfg.Address(r)}))
+	addr := a.cfg.Address(r)
+	ctx = huma.WithContext(ctx, calls.WithAddr(ctx.Context(), addr))
+	next(huma.WithValue(ctx, identityKey{}, &who{id, addr}))
 }
 
 // who is calling, and from where.
@@ -71,11 +76,23 @@ func (a *API) spendOne(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
-func (a *API) caller(r *http.Request) (auth.Identity, error) {
-	if r.Header.Get("Madang-As") != "" { // it must not look as if it had an effect
-		return auth.Identity{}, problem.New(problem.Unsupported, "Service keys, and with them Madang-As, are not offered yet.")
-	}
+// caller is who asks; nobody says that it may be nobody. A service key acts as the user in Madang-As.
+func (a *API) caller(r *http.Request, nobody bool) (auth.Identity, error) {
 	headers := r.Header.Values("Authorization")
+	if as := r.Header.Values("Madang-As"); len(as) > 0 {
+		id, err := a.bearer(r, headers)
+		if err != nil {
+			return id, err
+		}
+		return a.cfg.Calls.As(id, strings.Join(as, ","))
+	}
+	if nobody && len(headers) == 0 {
+		return auth.Identity{}, nil
+	}
+	return a.bearer(r, headers)
+}
+
+func (a *API) bearer(r *http.Request, headers []string) (auth.Identity, error) {
 	if len(headers) == 0 {
 		return a.cfg.Calls.Identify(r.Context(), "")
 	}

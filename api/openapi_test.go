@@ -69,13 +69,18 @@ func TestOpenAPIRoutes(t *testing.T) {
 	}
 	sort.Strings(routes)
 	if diff := cmp.Diff([]string{
-		"DELETE /me/blocks/{user}", "DELETE /me/contacts/{user}", "DELETE /rooms/{room}", "DELETE /rooms/{room}/messages/{seq}", "GET /broadcast", "GET /health", "GET /me/blocks", "GET /me/contacts", "GET /me/inbox", "GET /rooms", "GET /rooms/{room}",
-		"GET /rooms/{room}/audit", "GET /rooms/{room}/events", "GET /rooms/{room}/members", "GET /rooms/{room}/messages", "GET /rooms/{room}/state/{key}", "GET /whoami",
-		"PATCH /rooms/{room}", "POST /auth/guest", "POST /auth/login", "POST /broadcast", "POST /me/inbox/read", "POST /publish", "POST /publish/bulk", "POST /rooms", "POST /rooms/{room}/announce",
-		"POST /rooms/{room}/ban", "POST /rooms/{room}/freeze", "POST /rooms/{room}/invite", "POST /rooms/{room}/join",
-		"POST /rooms/{room}/kick", "POST /rooms/{room}/leave", "POST /rooms/{room}/messages", "POST /rooms/{room}/mute",
-		"POST /rooms/{room}/pin", "POST /rooms/{room}/read", "POST /rooms/{room}/role", "POST /rooms/{room}/slow", "POST /rooms/{room}/unban",
-		"POST /rooms/{room}/unfreeze", "POST /rooms/{room}/unmute", "PUT /me/blocks/{user}", "PUT /me/contacts/{user}", "PUT /rooms/{room}/state/{key}",
+		"DELETE /me/blocks/{user}", "DELETE /me/contacts/{user}", "DELETE /rooms/{room}",
+		"DELETE /rooms/{room}/messages/{seq}", "DELETE /users/{user}", "GET /broadcast", "GET /health", "GET /me/blocks",
+		"GET /me/contacts", "GET /me/inbox", "GET /rooms", "GET /rooms/{room}", "GET /rooms/{room}/audit",
+		"GET /rooms/{room}/events", "GET /rooms/{room}/members", "GET /rooms/{room}/messages",
+		"GET /rooms/{room}/state/{key}", "GET /users", "GET /users/{user}", "GET /whoami", "PATCH /rooms/{room}",
+		"PATCH /users/{user}", "POST /auth/guest", "POST /auth/login", "POST /auth/logout", "POST /auth/register_token",
+		"POST /broadcast", "POST /me/inbox/read", "POST /publish", "POST /publish/bulk", "POST /rooms",
+		"POST /rooms/{room}/announce", "POST /rooms/{room}/ban", "POST /rooms/{room}/freeze", "POST /rooms/{room}/invite",
+		"POST /rooms/{room}/join", "POST /rooms/{room}/kick", "POST /rooms/{room}/leave", "POST /rooms/{room}/messages",
+		"POST /rooms/{room}/mute", "POST /rooms/{room}/pin", "POST /rooms/{room}/read", "POST /rooms/{room}/role",
+		"POST /rooms/{room}/slow", "POST /rooms/{room}/unban", "POST /rooms/{room}/unfreeze", "POST /rooms/{room}/unmute",
+		"POST /users", "PUT /me/blocks/{user}", "PUT /me/contacts/{user}", "PUT /rooms/{room}/state/{key}",
 	}, routes); diff != "" {
 		t.Error(diff)
 	}
@@ -156,7 +161,7 @@ func TestOpenAPIOperations(t *testing.T) {
 					}
 				}
 			}
-			open := path == healthPath || strings.HasPrefix(path, "/auth/")
+			open := path == healthPath || strings.HasPrefix(path, "/auth/") && path != "/auth/logout" && path != "/auth/register_token"
 			if open != (len(op.Security) == 0) {
 				t.Errorf("%s: security %v", name, op.Security)
 			}

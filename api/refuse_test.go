@@ -132,7 +132,8 @@ func TestAuthorizationHeader(t *testing.T) {
 			t.Errorf("%q: %d %s", h, w.Code, w.Body)
 		}
 	}
-	r.refused(r.do("alice", "GET /whoami", "", "Madang-As: bob"), 400, problem.Unsupported, "Madang-As")
+	r.refused(r.do("alice", "GET /whoami", "", "Madang-As: bob"), 403, problem.Forbidden, "send_as")
+	r.refused(r.do("svc~bot:read", "GET /whoami", "", "Madang-As: bob"), 403, problem.Forbidden, "send_as")
 	// Nobody is asked who they are where it does not matter.
 	if w := r.do("expired", "POST /auth/login", `{"user":"alice","password":"secret"}`, asJSON); w.Code != 200 {
 		t.Errorf("%d %s", w.Code, w.Body)

@@ -180,7 +180,7 @@ type panics struct {
 
 func (p panics) VerifyToken(context.Context, string) (auth.Identity, error) { panic(p.with) }
 
-func (p panics) Login(context.Context, string, string, netip.Addr) (string, time.Time, auth.Identity, error) {
+func (p panics) LoginOn(context.Context, string, string, string, netip.Addr) (string, time.Time, auth.Identity, error) {
 	return "", time.Time{}, auth.Identity{}, errors.New("/etc/secret: no such file")
 }
 

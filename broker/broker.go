@@ -50,6 +50,7 @@ type Broker struct {
 	meeting  map[string]context.CancelFunc // nodes that are told this node's claims
 	sessions map[storage.SessionID]*client // the one live connection of each device; guests are not in it
 	clients  map[*client]struct{}          // all live connections
+	users    clientsOf                     // those of users
 	taking   map[*client]uint64            // those that take their session now (places.go)
 	draining context.CancelFunc            // ends what sends clients elsewhere; nil = they may come
 	stopping bool                          // no new connections
@@ -80,7 +81,7 @@ func New(cfg Config) *Broker {
 		cfg.Workers = max(runtime.GOMAXPROCS(0)/2, 1)
 	}
 	b := &Broker{
-		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{},
+		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{}, users: clientsOf{},
 		taking: map[*client]uint64{}, marks: map[markKey]storage.MarkOf{}, meeting: map[string]context.CancelFunc{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
 		mark: claimMark(cfg.Node),
 	}
@@ -176,6 +177,7 @@ func (b *Broker) dispatch(watch *storage.Watcher) {
 		}
 		pos := b.cfg.Store.Pos() // before Take: everything up to it is in what Take returns, or was before
 		ch := watch.Take()
+		b.usersChanged(ch.Users) // before their sessions, so that they are told why
 		for _, t := range ch.Taken {
 			b.fence(t)
 		}
@@ -202,6 +204,9 @@ func (b *Broker) Serve(conn *transport.Conn) transport.Handler {
 		c.disconnect(reasonShuttingDown)
 		b.finish(c)
 		return nil
+	}
+	if !c.identity().Guest {
+		b.stillThere(c) // what happened to its user while it came in was told to those who were in
 	}
 	pr.OnPuback(func(id uint16) {
 		c.lastRead.Store(b.now())
@@ -231,6 +236,9 @@ func (b *Broker) enter(c *client) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.clients[c] = struct{}{}
+	if !c.identity().Guest {
+		b.users.add(c)
+	}
 	return !b.stopping
 }
 
@@ -238,6 +246,7 @@ func (b *Broker) exit(c *client) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.clients, c)
+	b.users.remove(c)
 }
 
 // Connections returns the number of live connections.
@@ -254,21 +263,7 @@ func (b *Broker) Recheck() {
 	all := slices.Collect(maps.Keys(b.clients))
 	b.mu.Unlock()
 	for _, c := range all {
-		old := c.id.Load()
-		id, err := b.cfg.Auth.Recheck(*old)
-		if err != nil {
-			c.disconnect(reasonNotAuthorized)
-			continue
-		}
-		if c.id.CompareAndSwap(old, &id) { // else it was renewed meanwhile
-			c.w.post(func() {
-				for k := range c.cursors {
-					if cur := c.w.attach(c, k, 0); cur != nil { // a role may have shown rooms that it shows no more
-						c.w.setAccess(cur, cur.room.swept+1)
-					}
-				}
-			})
-		}
+		b.recheck(c)
 	}
 }
 

@@ -34,6 +34,8 @@ type Peers interface {
 type Authenticator interface {
 	Authenticate(ctx context.Context, c auth.Credentials) (auth.Identity, error)
 	VerifyToken(ctx context.Context, token string) (auth.Identity, error)
+	// OnDevice returns an identity as that of a connection with a client id, or why it has ended there.
+	OnDevice(id auth.Identity, client string) (auth.Identity, error)
 	// Recheck returns an identity as it stands now, or why it has ended.
 	Recheck(id auth.Identity) (auth.Identity, error)
 }

@@ -33,6 +33,7 @@ func (c *client) call(in *hooks.Call, qos byte, correlation []byte) *problem.Pro
 		defer c.calling.Add(-1)
 		ctx, cancel := context.WithTimeout(c.ctx, callTime)
 		defer cancel()
+		ctx = calls.WithAddr(ctx, c.conn.RemoteAddr().Addr())
 		c.reply(c.b.cfg.Calls.Serve(ctx, c.identity(), c.replies, c.methods(), in.Method, in.Payload), qos, correlation)
 	})
 	return nil
@@ -230,6 +231,11 @@ func (c *client) renew(ctx context.Context, token string) *problem.Problem {
 	}
 	if id.User != c.sid.User || id.Namespace != c.sid.NS {
 		return problem.New(problem.Forbidden, "The token is of another user; connect anew to change users.")
+	}
+	if !id.Guest {
+		if id, err = c.b.cfg.Auth.OnDevice(id, c.device); err != nil {
+			return calls.ProblemFrom(err)
+		}
 	}
 	c.id.Store(&id)
 	return nil

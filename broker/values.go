@@ -30,9 +30,10 @@ const (
 
 // roomValues is what a worker knows of the values of a room.
 type roomValues struct {
-	meta   []byte // nil: not made yet
-	head   []byte // nil: not made yet
-	headOf headOf
+	meta     []byte // nil: not made yet
+	head     []byte // nil: not made yet
+	headOf   headOf
+	rewrites uint64 // how often what head says was rewritten
 
 	stateReaders int // cursors that take state
 	states       pace[struct{}]
@@ -216,6 +217,7 @@ func (w *worker) loadHead(r *room) bool {
 		return true
 	}
 	v.loading = true
+	rewrites := v.rewrites
 	w.b.read(func() {
 		last, edit, err := w.b.cfg.Store.LastMessage(r.key)
 		if err != nil {
@@ -230,10 +232,10 @@ func (w *worker) loadHead(r *room) bool {
 		w.post(func() {
 			v.loading = false
 			v.head, v.headOf = w.b.cfg.Calls.Head(st.Head, last, edit), of
-			if last != nil && last.Expiry != 0 || err != nil { // made again the next time
+			if last != nil && last.Expiry != 0 || err != nil || rewrites != v.rewrites { // made again the next time
 				v.headOf.seq = 0
 			}
-			moved := w.head(r) != of.seq // and who waits was told so while this one was made
+			moved := w.head(r) != of.seq || rewrites != v.rewrites // and who waits was told so while this one was made
 			waiting := v.waiting
 			v.waiting = nil
 			for _, cur := range waiting {
@@ -268,6 +270,15 @@ func (w *worker) tellHead(r *room) {
 	r.values.at = w.b.now()
 	for _, cur := range r.cursors {
 		w.owe(cur, valueHead, false)
+	}
+}
+
+// rewritten tells head again: the newest message may be another one than when it was made.
+func (w *worker) rewritten(k storage.RoomKey) {
+	if r := w.rooms[k]; r != nil {
+		r.values.rewrites++
+		r.values.headOf.seq = 0
+		w.headMoved(r)
 	}
 }
 

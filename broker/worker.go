@@ -138,6 +138,9 @@ func (w *worker) changed(ch *storage.Changes) {
 		}
 	}
 	for k, rc := range ch.Rooms {
+		if rc.Rewritten {
+			w.tasks = append(w.tasks, func() { w.rewritten(k) })
+		}
 		if rc.Settings {
 			w.tasks = append(w.tasks, func() { w.settingsChanged(k) })
 		}

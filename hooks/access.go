@@ -119,6 +119,9 @@ func (a Access) apart(id auth.Identity, k storage.RoomKey) *problem.Problem {
 // Grant decides on one filter of a SUBSCRIBE. A user is granted whatever can ever match something they may read, also a
 // room that does not exist yet; a guest, who joins nothing and waits for nothing, only a room that may be read now.
 func (a Access) Grant(id auth.Identity, f topic.Filter) *problem.Problem {
+	if _, named := f.Room(); !id.May(auth.ScopeRead) && (named || f.JoinedRooms() || f.AllRooms()) {
+		return problem.New(problem.Forbidden, "To read rooms a service key needs the scope %s; this one has %s.", auth.ScopeRead, id.Scopes)
+	}
 	p := f.Grant(topic.Reader{
 		Namespace: id.Namespace, User: id.User, Guest: id.Guest,
 		Audit: id.Admin || id.Auditor, SYS: id.Admin && id.Namespace == topic.DefaultNamespace,

@@ -91,6 +91,9 @@ func (r *Publishing) Decide(p *Publish) (Action, *problem.Problem) {
 	if t.Kind == topic.RPC {
 		return Action{Call: &Call{Method: t.Method, Payload: p.Payload}}, nil
 	}
+	if t.Kind != topic.Broadcast && !p.From.May(auth.ScopeSendAs) {
+		return Action{}, problem.New(problem.Forbidden, "To write a service key needs the scope %s; this one has %s.", auth.ScopeSendAs, p.From.Scopes)
+	}
 	k := storage.RoomKey{NS: t.Namespace, Room: t.Room}
 	switch t.Kind {
 	case topic.Send:

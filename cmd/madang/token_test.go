@@ -44,3 +44,34 @@ func TestTokenClaims(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// A token for registering names nobody unless it is told to; a service key is shown, and its line beside it.
+func TestTokensForOthers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("0123456789abcdef0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for user, sub := range map[string]string{"": "*", "zoe": "zoe", "ns/*": "ns/*"} {
+		args := []string{"token", "create", "--register", "--ttl", "1h", "--secret-file", file}
+		if user != "" {
+			args = append(args, "--user", user)
+		}
+		code, out, errOut := call(t, "", args...)
+		var claims jwt.MapClaims
+		if _, _, err := jwt.NewParser().ParseUnverified(strings.TrimSpace(out), &claims); code != exitOK || err != nil {
+			t.Fatalf("%q: %d %s %v", user, code, errOut, err)
+		}
+		if claims["sub"] != sub || claims["use"] != "register" {
+			t.Errorf("%q: %v", user, claims)
+		}
+	}
+	code, out, errOut := call(t, "", "token", "service", "game", "--scope", "users,send_as", "--namespace", "acme")
+	if code != exitOK || !strings.HasPrefix(out, "mdk_") || !strings.Contains(errOut, "\ngame acme send_as,users ") || strings.Contains(errOut, strings.TrimSpace(out)) {
+		t.Errorf("%d %q %q", code, out, errOut)
+	}
+	for _, args := range [][]string{{"game"}, {"game", "--scope", "x"}, {"a~b", "--scope", "read"}, {"game", "--scope", "read", "--namespace", "a/b"}} {
+		if code, out, _ := call(t, "", append([]string{"token", "service"}, args...)...); code != exitUsage || out != "" {
+			t.Errorf("%v: %d %q", args, code, out)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/internal/clock"
 )
 
@@ -25,6 +26,7 @@ type Chain struct {
 	back     *backOff
 	proven   *proven
 	gate     gate
+	nobody   *passwordHash // matches no password
 
 	reload sync.Mutex            // one Reload at a time
 	files  atomic.Pointer[files] // what Reload replaces
@@ -35,8 +37,9 @@ type Chain struct {
 
 // files is everything that was read from files, exchanged as a whole.
 type files struct {
-	users *userTable // nil without auth.users_file
-	keys  keyring
+	users    *userTable // nil without auth.users_file
+	keys     keyring
+	services []serviceKey
 }
 
 // New reads the files cfg names and returns a chain that works until Close, or until ctx ends. It does not wait for
@@ -55,6 +58,7 @@ func New(ctx context.Context, cfg Config, secret func() []byte) (*Chain, error) 
 		broker: brokerKey{secret: secret},
 		proven: newProven(cfg.CacheTTL),
 		gate:   make(gate, cfg.HashConcurrency),
+		nobody: defaultCost.dummy(),
 	}
 	if c.admins, err = loginSet("auth.admins", cfg.Admins, cfg.DefaultNamespace); err != nil {
 		return nil, err
@@ -118,20 +122,44 @@ func (c *Chain) load() (*files, error) {
 		if loaded.users, err = loadUsers(c.cfg.UsersFile, c.cfg.DefaultNamespace, c.log); err != nil {
 			return nil, fmt.Errorf("auth.users_file: %w", err)
 		}
+		if c.cfg.Accounts != nil {
+			loaded.users.dummies = append(loaded.users.dummies, c.nobody)
+		}
+	}
+	if c.cfg.ServiceKeysFile != "" {
+		if loaded.services, err = loadServiceKeys(c.cfg.ServiceKeysFile, c.log); err != nil {
+			return nil, fmt.Errorf("auth.service_keys_file: %w", err)
+		}
 	}
 	return loaded, nil
 }
 
 // Enabled reports whether somebody has to prove who he is to be more than a guest: passwords or keys are configured
 // and Trust is off. With Trust anybody is anybody, which is no ground for opening a port to a network.
-func (c *Chain) Enabled() bool { return !c.cfg.Trust && (c.cfg.UsersFile != "" || c.cfg.JWT.keys()) }
+func (c *Chain) Enabled() bool {
+	return !c.cfg.Trust && (c.cfg.UsersFile != "" || c.cfg.ServiceKeysFile != "" || c.cfg.JWT.keys())
+}
 
 // GuestsAdmitted reports whether auth.guest lets anybody in without a name.
 func (c *Chain) GuestsAdmitted() bool { return c.cfg.Guest == GuestRead }
 
-// Authenticate decides who a CONNECT comes from. The error is a *Refusal. It may take as long as ctx allows while
+// Authenticate decides who a CONNECT comes from; its client id is the device that a logout may name. The error is a *Refusal. It may take as long as ctx allows while
 // other logins are hashed, at most 10 s.
 func (c *Chain) Authenticate(ctx context.Context, cr Credentials) (Identity, error) {
+	id, err := c.authenticate(ctx, cr)
+	if err != nil || id.Guest {
+		return id, err
+	}
+	return c.OnDevice(id, cr.ClientID)
+}
+
+// OnDevice returns an identity as that of a connection with a client id, or why it has ended there. The error is a *Refusal.
+func (c *Chain) OnDevice(id Identity, client string) (Identity, error) {
+	id.Device = client
+	return c.begin(id)
+}
+
+func (c *Chain) authenticate(ctx context.Context, cr Credentials) (Identity, error) {
 	switch {
 	case !cr.HasUsername, cr.Username == "" && len(cr.Password) == 0:
 		return c.Guest()
@@ -180,22 +208,26 @@ func (c *Chain) password(ctx context.Context, login string, password []byte, add
 	id := Identity{Namespace: namespace, User: user, Method: MethodPassword}
 	if c.cfg.Trust {
 		id.Method = MethodTrust
-		return c.withRoles(id), nil
+		return c.now(c.withRoles(id))
 	}
-	users := c.files.Load().users
-	if users == nil {
+	if c.files.Load().users == nil && c.cfg.Accounts == nil {
 		return Identity{}, unauthenticated("there is no login with a password here; use a token as the password")
 	}
-	if err := c.check(ctx, users, id.Login(), password, addr); err != nil {
+	hash, known, refusal := c.hashOf(id)
+	if refusal != nil {
+		return Identity{}, refusal
+	}
+	if err := c.check(ctx, hash, known, id.Login(), password, addr); err != nil {
 		return Identity{}, err
 	}
-	return c.withRoles(id), nil
+	return c.now(c.withRoles(id))
 }
 
-// check verifies a password against the users file.
-func (c *Chain) check(ctx context.Context, users *userTable, login string, password []byte, addr netip.Addr) error {
+// check verifies a password against a hash; known says that it is a user's.
+func (c *Chain) check(
+	ctx context.Context, hash *passwordHash, known bool, login string, password []byte, addr netip.Addr,
+) error {
 	key := newBackOffKey(login, addr)
-	hash, known := users.lookup(login)
 	if err := c.paused(key); err != nil {
 		return err
 	}
@@ -240,8 +272,11 @@ func (c *Chain) withRoles(id Identity) Identity {
 	return id
 }
 
-// VerifyToken decides who a token belongs to. The error is a *Refusal.
+// VerifyToken decides who a token, or a service key, belongs to. The error is a *Refusal.
 func (c *Chain) VerifyToken(ctx context.Context, token string) (Identity, error) {
+	if looksLikeServiceKey(token) {
+		return c.service(token)
+	}
 	t, byBroker, refusal := c.verify(ctx, token)
 	if refusal != nil {
 		return Identity{}, refusal
@@ -253,10 +288,20 @@ func (c *Chain) VerifyToken(ctx context.Context, token string) (Identity, error)
 // token stands for. The error is a *Refusal.
 //
 // The token names the user and no roles: those are looked up whenever it is used. It ends with its user, when that is
-// taken from the users file, but not with the password.
+// taken from the users file or deleted, and with a logout, but not with the password.
 func (c *Chain) Login(
 	ctx context.Context, user, password string, addr netip.Addr,
 ) (token string, expires time.Time, id Identity, err error) {
+	return c.LoginOn(ctx, user, password, "", addr)
+}
+
+// LoginOn is Login on a device, whose logout the token ends with.
+func (c *Chain) LoginOn(
+	ctx context.Context, user, password, device string, addr netip.Addr,
+) (token string, expires time.Time, id Identity, err error) {
+	if !topic.ValidClientID(device) {
+		return "", time.Time{}, Identity{}, refuse(CodeBadPayload, "a device is UTF-8 of at most 128 bytes")
+	}
 	if c.broker.get() == nil {
 		return "", time.Time{}, Identity{}, errNotReady()
 	}
@@ -264,11 +309,12 @@ func (c *Chain) Login(
 	if err != nil {
 		return "", time.Time{}, Identity{}, err
 	}
+	id.Device, id.TokenDevice = "", device
 	token, expires, err = c.broker.issue(id, useLogin, id.Method, c.cfg.LoginTTL)
 	if err != nil {
 		return "", time.Time{}, Identity{}, err
 	}
-	id.Method, id.Expires = MethodLogin, expires
+	id.Method, id.Expires, id.TokenID = MethodLogin, expires, tokenID(token[:strings.LastIndexByte(token, '.')])
 	return token, expires, id, nil
 }
 
@@ -306,13 +352,25 @@ func (c *Chain) Recheck(id Identity) (Identity, error) {
 	if id.Expired(clock.Now()) {
 		return Identity{}, errExpired()
 	}
+	if !id.Guest && !id.Service {
+		if u, refusal := c.account(id.Namespace, id.User); refusal == nil && u != nil { // else its word holds until it can be read
+			if refusal := left(id, u); refusal != nil {
+				return Identity{}, refusal
+			}
+		}
+	}
 	switch id.Method {
+	case MethodService:
+		if id.Service {
+			return c.recheckService(id)
+		}
+		return id, nil // for one request
 	case MethodTrust:
 		if !c.cfg.Trust {
 			return Identity{}, errUserGone()
 		}
 	case MethodPassword, MethodLogin:
-		if !c.exists(id.Login()) {
+		if !c.exists(id) {
 			return Identity{}, errUserGone()
 		}
 	default:
@@ -322,7 +380,13 @@ func (c *Chain) Recheck(id Identity) (Identity, error) {
 }
 
 // exists reports whether the user can log in with some password now.
-func (c *Chain) exists(login string) bool { return c.cfg.Trust || c.files.Load().users.has(login) }
+func (c *Chain) exists(id Identity) bool {
+	if c.cfg.Trust || c.files.Load().users.has(id.Login()) {
+		return true
+	}
+	u, refusal := c.account(id.Namespace, id.User)
+	return refusal != nil || u != nil && u.Hash != "" && u.Gone() == ""
+}
 
 func errUserGone() *Refusal { return unauthenticated("this user does not exist any more") }
 

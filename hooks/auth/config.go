@@ -28,9 +28,11 @@ func (c JWTConfig) keys() bool {
 
 // Config is what New needs to know. The zero value lets nobody in.
 type Config struct {
-	Trust            bool   // any username with any password is that user; "admin" is admin
-	UsersFile        string // "" = no password login
-	Guest            string // GuestOff (default) or GuestRead
+	Trust            bool     // any username with any password is that user; "admin" is admin
+	UsersFile        string   // users and passwords; "" = none
+	Accounts         Accounts // users who registered; nil = there are none
+	ServiceKeysFile  string   // "" = there are none
+	Guest            string   // GuestOff (default) or GuestRead
 	JWT              JWTConfig
 	DefaultNamespace string   // default "chat"
 	Admins           []string // logins that are admin of their namespace, whatever way they log in but by a JWT

@@ -17,6 +17,7 @@ const (
 	MethodJWT        = "jwt"         // a token signed by a key of auth.jwt
 	MethodLogin      = "login"       // a token the broker issued for a password (POST /auth/login)
 	MethodGuest      = "guest"       // no username; the name lasts as long as the connection
+	MethodService    = "service_key" // a key of auth.service_keys_file
 	MethodGuestToken = "guest_token" // a token the broker issued for a guest (POST /auth/guest)
 )
 
@@ -44,6 +45,14 @@ type Identity struct {
 	Service   bool      // a service key
 	Expires   time.Time // zero = never
 	Method    string    // one of the Method constants
+
+	Scopes      Scope     // of a service key, and of a user as whom one acts
+	By          string    // the service key that acts as the user, "" = nobody
+	Device      string    // client id of the connection, "" = by HTTP
+	TokenDevice string    // device that the token was issued to, "" = none is named
+	TokenID     string    // of the token by which it was established, "" = by a password
+	Issued      time.Time // of a token that others issued
+	Logouts     uint64    // how many times something of the user had been ended when it was established
 }
 
 // Login returns the identity in the form that is unambiguous everywhere: "ns/user".

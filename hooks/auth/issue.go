@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -22,6 +23,8 @@ const (
 
 	useLogin = "login"
 	useGuest = "guest"
+
+	useRegister = "register" // lets its bearer register, and nothing else
 )
 
 // TokenClaims is what a token made by IssueToken says beside its user. The zero value says nothing more.
@@ -31,6 +34,7 @@ type TokenClaims struct {
 	Roles    []string // of "admin" and "auditor"
 	Issuer   string   // must equal auth.jwt.issuer where that is set
 	Audience string   // must equal auth.jwt.audience where that is set
+	Register bool     // it lets its bearer register as the user, or, when that is "*" or "ns/*", as anybody; no login
 }
 
 // IssueToken makes a token for user ("alice" or "ns/alice") that ends after ttl, signed with the secret of
@@ -39,7 +43,11 @@ func IssueToken(secret []byte, user string, claims TokenClaims, ttl time.Duratio
 	if err := checkSecret(secret); err != nil {
 		return "", err
 	}
-	if _, _, err := SplitLogin(user, defaultNamespace); err != nil {
+	named := user
+	if ns, everybody := strings.CutSuffix(user, anyUser); everybody && claims.Register && (ns == "" || strings.HasSuffix(ns, "/")) {
+		named = ns + "user"
+	}
+	if _, _, err := SplitLogin(named, defaultNamespace); err != nil {
 		return "", err
 	}
 	if ttl < time.Second {
@@ -47,6 +55,9 @@ func IssueToken(secret []byte, user string, claims TokenClaims, ttl time.Duratio
 	}
 	now := clock.Now()
 	payload := map[string]any{"sub": user, "iat": now.Unix(), "exp": now.Add(ttl).Unix()}
+	if claims.Register {
+		payload["use"] = useRegister
+	}
 	if claims.Name != "" {
 		if !validDisplayName(claims.Name) {
 			return "", fmt.Errorf("%w: %s", ErrBadName, displayNameRule)
@@ -112,8 +123,17 @@ func (b *brokerKey) issue(id Identity, use, via string, ttl time.Duration) (stri
 		"iss": brokerIssuer, "aud": brokerIssuer, "sub": id.Login(), "iat": now.Unix(), "exp": expires.Unix(),
 		"use": use, "via": via,
 	}
-	if id.Name != "" {
+	var unique [12]byte
+	rand.Read(unique[:]) // never fails
+	payload["jti"] = base64.RawURLEncoding.EncodeToString(unique[:])
+	if id.Name != "" && use != useLogin { // that of a user is looked up
 		payload["name"] = id.Name
+	}
+	if id.TokenDevice != "" {
+		payload["dev"] = id.TokenDevice
+	}
+	if id.Logouts > 0 {
+		payload["lo"] = id.Logouts
 	}
 	signed, err := sign(key, brokerKeyID, payload)
 	if err != nil {

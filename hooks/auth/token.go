@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -191,6 +192,17 @@ func (c claims) level() (level *int64, ok bool) {
 	return &i, true
 }
 
+// count returns a claim that counts something; ok is false when it is there and no such number.
+func (c claims) count(name string) (n uint64, ok bool) {
+	v, there := c[name]
+	if !there {
+		return 0, true
+	}
+	number, _ := v.(json.Number)
+	n, err := strconv.ParseUint(number.String(), 10, 53)
+	return n, err == nil
+}
+
 // roles reports the namespace roles the token grants; ok is false when they are not a list of strings. Roles that are
 // not known here belong to somebody else and are passed over.
 func (c claims) roles() (admin, auditor, ok bool) {
@@ -232,6 +244,9 @@ func displayName(s string) string {
 	}
 	return s
 }
+
+// ValidDisplayName reports whether s may be shown as a name.
+func ValidDisplayName(s string) bool { return validDisplayName(s) }
 
 // validDisplayName reports whether s is a name a guest may choose.
 func validDisplayName(s string) bool {

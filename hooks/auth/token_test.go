@@ -245,7 +245,7 @@ func TestClaimsBecomeIdentity(t *testing.T) {
 	if d := clock.Until(id.Expires); d < 59*time.Minute || d > time.Hour {
 		t.Errorf("expires in %v", d)
 	}
-	id.Level, id.Expires = nil, time.Time{}
+	id.Level, id.Expires, id.TokenID, id.Issued = nil, time.Time{}, "", time.Time{}
 	want := Identity{Namespace: "acme", User: "alice", Name: "Alice", Auditor: true, Method: MethodJWT}
 	if id != want {
 		t.Errorf("%+v, want %+v", id, want)

@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"strings"
 	"time"
 
@@ -67,6 +69,9 @@ func (c *Chain) identify(t token, byBroker bool) (Identity, error) {
 	if payload == nil {
 		return Identity{}, unauthenticated("the token's claims are not a JSON object")
 	}
+	if payload.text("use") == useRegister {
+		return Identity{}, unauthenticated("the token is for registering (POST /users), not for logging in")
+	}
 	var id Identity
 	var refusal *Refusal
 	if byBroker {
@@ -77,7 +82,16 @@ func (c *Chain) identify(t token, byBroker bool) (Identity, error) {
 	if refusal != nil {
 		return Identity{}, refusal
 	}
-	return id, nil
+	if !id.Guest {
+		id.TokenID = tokenID(t.signed)
+	}
+	return c.begin(id)
+}
+
+// tokenID names a token by what is signed of it.
+func tokenID(signed string) string {
+	sum := sha256.Sum256([]byte(signed))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 // identifyExternal reads a token signed by a key of auth.jwt.
@@ -112,6 +126,7 @@ func (c *Chain) identifyExternal(p claims) (Identity, *Refusal) {
 	if guest, ok := p["guest"]; ok && guest != nil && guest != false {
 		return Identity{}, unauthenticated("only the broker itself issues tokens for guests (POST /auth/guest)")
 	}
+	id.Issued, _ = p.seconds("iat") // checkTimes refuses one that is no time
 	var refusal *Refusal
 	if id.Expires, refusal = p.checkTimes(clock.Now()); refusal != nil {
 		return Identity{}, refusal
@@ -143,10 +158,11 @@ func (c *Chain) identifyOwn(p claims) (Identity, *Refusal) {
 		id.Guest, id.Method = true, MethodGuestToken
 		return id, nil
 	case use == useLogin && ValidUser(user):
-		if via := p.text("via"); via == MethodTrust && !c.cfg.Trust || !c.exists(id.Login()) {
+		if via := p.text("via"); via == MethodTrust && !c.cfg.Trust || !c.exists(id) {
 			return Identity{}, errUserGone()
 		}
-		id.Method = MethodLogin
+		id.Method, id.TokenDevice = MethodLogin, p.text("dev")
+		id.Logouts, _ = p.count("lo")
 		return c.withRoles(id), nil
 	}
 	return Identity{}, unauthenticated("the token is of a kind that is not known here")

@@ -57,8 +57,12 @@ func mayBroadcast(id auth.Identity) error {
 	if err := noGuest(id, "broadcast"); err != nil {
 		return err
 	}
-	if !id.Admin && !id.Service {
+	switch {
+	case id.Admin:
+	case !id.Service:
 		return problem.New(problem.Forbidden, "Admins and service keys of the namespace broadcast; write to a room.")
+	case !id.May(auth.ScopeBroadcast):
+		return problem.New(problem.Forbidden, "To broadcast a service key needs the scope %s; this one has %s.", auth.ScopeBroadcast, id.Scopes)
 	}
 	return nil
 }

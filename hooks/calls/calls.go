@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
 )
@@ -35,6 +36,8 @@ type Store interface {
 	Members(k storage.RoomKey, after string, limit int) ([]storage.RoomMember, error)
 	Audit(k storage.RoomKey, before uint64, limit int) ([]storage.AuditRecord, error)
 	Delivered(item uint64) (bool, error)
+	User(ns, user string) (*storage.User, error)
+	FindUsers(ns, fold, after string, limit int) (storage.FoundUsers, error)
 	Applied() (index uint64, logTime int64)
 	Watch() *storage.Watcher
 	People
@@ -42,11 +45,13 @@ type Store interface {
 
 // Tokens issues and checks tokens; *auth.Chain does.
 type Tokens interface {
-	Login(ctx context.Context, user, password string, addr netip.Addr) (string, time.Time, auth.Identity, error)
+	LoginOn(ctx context.Context, user, password, device string, addr netip.Addr) (string, time.Time, auth.Identity, error)
 	GuestToken(name string, ttl time.Duration) (token, user string, expires time.Time, err error)
 	Guest() (auth.Identity, error)
 	VerifyToken(ctx context.Context, token string) (auth.Identity, error)
 	Recheck(id auth.Identity) (auth.Identity, error)
+	As(id auth.Identity, login string) (auth.Identity, error)
+	Passwords
 }
 
 // Config of New. Log, Store and Auth are needed; a zero elsewhere takes the default named beside it, and 0 turns a limit
@@ -65,6 +70,9 @@ type Config struct {
 	RoomMembers      int                     // of a room; 0 = no limit
 	Contacts         int                     // of a user, and blocks of a user; 0 = no limit
 	ContactsPerDay   int                     // added by a user; 0 = no limit
+	Register         string                  // who may register: RegisterOpen, RegisterToken, RegisterClosed (the default)
+	Registers        *quota.Quotas           // how often an address may register; nil = no limits
+	OwnAttributes    []string                // attributes that users set of themselves; "*" = all but the level
 	AckWait          time.Duration           // for the outcome of a write; 30 s
 	SettleWait       time.Duration           // for a known outcome to be readable here; 3 s
 	RPCWait          time.Duration           // for any call by Dispatch; 10 s
@@ -101,6 +109,7 @@ func New(cfg Config) *Calls {
 	setDefault(&cfg.AckWait, defaultAckWait)
 	setDefault(&cfg.SettleWait, defaultSettleWait)
 	setDefault(&cfg.RPCWait, defaultRPCWait)
+	setDefault(&cfg.Register, RegisterClosed)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

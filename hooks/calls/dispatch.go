@@ -51,6 +51,10 @@ func (c *Calls) dispatch(
 		p.Detail = fmt.Sprintf("There is no method %.40q; there are %s.", method, c.names(own)) // longer than New lets one be
 		return nil, p
 	}
+	id, err := c.Allow(id, method)
+	if err != nil {
+		return nil, c.asProblem(method, err)
+	}
 	if len(bytes.TrimSpace(params)) == 0 || bytes.Equal(params, []byte("null")) {
 		params = json.RawMessage("{}")
 	}
@@ -143,6 +147,11 @@ var builtIn = map[string]func(*Calls) Method{
 			return c.Inbox(ctx, id, in)
 		})
 	},
+	"user.register": func(c *Calls) Method { return typed(c.UserRegister) },
+	"user.get":      func(c *Calls) Method { return typed(c.UserGet) },
+	"user.set":      func(c *Calls) Method { return typed(c.UserSet) },
+	"user.delete":   func(c *Calls) Method { return typed(c.UserDelete) },
+	"user.search":   func(c *Calls) Method { return typed(c.UserSearch) },
 }
 
 // names lists every method, for whoever asked for another.

@@ -12,6 +12,7 @@ import (
 type LoginInput struct {
 	User     string `json:"user"`
 	Password string `json:"password"`
+	Device   string `json:"device,omitempty"` // whose logout ends the token
 }
 
 // GuestInput are the fields of GuestToken.
@@ -33,7 +34,7 @@ type GuestToken struct {
 
 // Login issues a token for a user and password. addr is where the call comes from, for the back-off.
 func (c *Calls) Login(ctx context.Context, addr netip.Addr, in LoginInput) (Token, error) {
-	token, expires, _, err := c.cfg.Auth.Login(ctx, in.User, in.Password, addr)
+	token, expires, _, err := c.cfg.Auth.LoginOn(ctx, in.User, in.Password, in.Device, addr)
 	if err != nil {
 		return Token{}, ProblemFrom(err)
 	}
@@ -59,6 +60,15 @@ func (c *Calls) Identify(ctx context.Context, token string) (auth.Identity, erro
 		return id, nil
 	}
 	id, err := c.cfg.Auth.VerifyToken(ctx, token)
+	if err != nil {
+		return auth.Identity{}, ProblemFrom(err)
+	}
+	return id, nil
+}
+
+// As returns the user, "alice" or "ns/alice", as whom a service key acts.
+func (c *Calls) As(id auth.Identity, login string) (auth.Identity, error) {
+	id, err := c.cfg.Auth.As(id, login)
 	if err != nil {
 		return auth.Identity{}, ProblemFrom(err)
 	}

@@ -21,6 +21,18 @@ type Self struct {
 
 // Whoami returns who the caller is.
 func (c *Calls) Whoami(_ context.Context, id auth.Identity) (Self, error) {
+	if !id.Guest && !id.Service { // of a connection that is older than the last change of its user
+		u, err := c.cfg.Store.User(id.Namespace, id.User)
+		if err != nil {
+			return Self{}, c.broken(err)
+		}
+		if u != nil && u.Name != "" {
+			id.Name = u.Name
+		}
+		if u != nil && u.Level != nil {
+			id.Level = u.Level
+		}
+	}
 	s := Self{
 		User: id.User, Namespace: id.Namespace, Name: id.Name, Level: id.Level,
 		Guest: id.Guest, Admin: id.Admin, Auditor: id.Auditor, Node: c.cfg.Node,

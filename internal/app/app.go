@@ -245,6 +245,7 @@ func (a *App) openRules(*Options) error {
 	c := a.cfg
 	chain, err := auth.New(a.ctx, auth.Config{
 		Trust: c.Auth.Trust, UsersFile: c.Auth.UsersFile, Guest: c.Auth.Guest, Admins: c.Auth.Admins, Auditors: c.Auth.Auditors,
+		Accounts: a.store, ServiceKeysFile: c.Auth.ServiceKeysFile,
 		BackOff: c.Auth.BackOff, HashConcurrency: c.Auth.HashConcurrency, LoginTTL: c.Auth.LoginTTL, GuestTTL: c.Auth.GuestTTL,
 		JWT: auth.JWTConfig{
 			HMACSecretFile: c.Auth.JWT.HMACSecretFile, PublicKeyFile: c.Auth.JWT.PublicKeyFile, JWKSURL: c.Auth.JWT.JWKSURL,
@@ -268,6 +269,7 @@ func (a *App) openRules(*Options) error {
 		Log: log, Store: a.store, Auth: chain, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
 		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, RoomMembers: c.Rooms.Members, Contacts: c.Limits.Contacts, ContactsPerDay: c.Limits.ContactsPerDay,
 		AckWait: c.Limits.AckWait, Logger: a.log,
+		Register: c.Auth.Register, Registers: quota.New(quota.Limits{Messages: c.Limits.RegisterRate}), OwnAttributes: c.Auth.OwnAttributes,
 	})
 	a.rules = &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls}
 	var peers broker.Peers // none for a node alone: it has nobody to tell
@@ -337,6 +339,8 @@ func (a *App) Start() {
 		DedupeWindow: a.cfg.Limits.DedupeWindow, DedupeKeep: uint64(a.cfg.Limits.DedupeMin),
 	}
 	a.running.Go(func() { duties.Run(a.ctx) })
+	deletions := &broker.Deletions{Store: a.store, Log: a.commands(), Leader: a.node, Logger: a.log.With("component", "deletions")}
+	a.running.Go(func() { deletions.Run(a.ctx) })
 	a.running.Go(a.becomeReady)
 	a.running.Go(a.watchSpace)
 	a.running.Go(a.giveLeadershipAway)

@@ -110,6 +110,8 @@ type Auth struct {
 	Auditors        []string
 	UsersFile       string
 	ServiceKeysFile string
+	Register        string // "open", "token" or "closed"
+	OwnAttributes   []string
 	JWT             JWT
 	LoginTTL        time.Duration
 	GuestTTL        time.Duration
@@ -119,7 +121,9 @@ type Auth struct {
 }
 
 // Configured reports whether there is a way to log in that asks for a proof.
-func (a *Auth) Configured() bool { return !a.Trust && (a.UsersFile != "" || a.JWT.Configured()) }
+func (a *Auth) Configured() bool {
+	return !a.Trust && (a.UsersFile != "" || a.ServiceKeysFile != "" || a.Register == "open" || a.JWT.Configured())
+}
 
 // JWT is how tokens are checked and, with a shared secret, signed.
 type JWT struct {
@@ -170,6 +174,7 @@ type Limits struct {
 	Connections           int
 	ConnectionsPerAddress int
 	ConnectRate           int // new connections per second and address
+	RegisterRate          int // registrations, likewise
 	ConnectTimeout        time.Duration
 	KeepaliveMax          time.Duration
 	MessagesPerSecond     int // per user

@@ -210,8 +210,19 @@ func restKeys() []*Key {
 			Doc: "File of users and password hashes, kept by `madang user`; its content is read again on SIGHUP.",
 		},
 		{
+			Name: "auth.register", Default: "closed", Dev: new("open"), OneOf: []string{"open", "token", "closed"},
+			field: func(c *Config) any { return &c.Auth.Register },
+			Doc: "Who registers by POST /users and user.register: anybody, whoever has a token for it, or nobody; admins and service " +
+				"keys always do. Leave it closed where tokens of auth.jwt name users: others could take their names.",
+		},
+		{
+			Name: "auth.own_attributes", Default: "avatar,bio,lang,status,timezone",
+			field: func(c *Config) any { return &c.Auth.OwnAttributes },
+			Doc:   "Attributes that users set of themselves, and that all may see. `*` = all but `level`. The others are for admins and service keys.",
+		},
+		{
 			Name: "auth.service_keys_file", field: func(c *Config) any { return &c.Auth.ServiceKeysFile },
-			Doc: "File of keys for services.", Later: "this build has no service keys",
+			Doc: "File of keys for services, lines of `madang token service`; its content is read again on SIGHUP.",
 		},
 		{
 			Name: "auth.plain_topics", field: func(c *Config) any { return &c.Auth.PlainTopics },

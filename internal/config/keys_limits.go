@@ -73,6 +73,8 @@ func limitKeys() []*Key {
 			func(l *Limits) any { return &l.ConnectionsPerAddress }),
 		l("connect_rate", "100", off, "New connections per second from one address.",
 			func(l *Limits) any { return &l.ConnectRate }),
+		l("register_rate", "1", off, "Registrations per second from one address; four at once are let through.",
+			func(l *Limits) any { return &l.RegisterRate }),
 		l("connect_timeout", "10s", nil, "Time from the first byte of a connection to a complete CONNECT.",
 			func(l *Limits) any { return &l.ConnectTimeout }),
 		l("keepalive_max", "1h", nil, "Longest keep-alive; a client that asks for more, or for none, gets this one.",

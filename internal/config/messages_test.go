@@ -71,7 +71,7 @@ func TestMessages(t *testing.T) {
 			"listeners.web.trusted_proxies=10.0.0.0/8,here", "listeners.mqtt.proxy_protocol=true",
 			"listeners.web.origins=https://ok.example,chat.example.com,https://x.example/path",
 		}}},
-		{name: "not built", file: "auth:\n  service_keys_file: k\n  plain_topics: sensors/#\n"},
+		{name: "not built", file: "auth:\n  plain_topics: sensors/#\n"},
 		{name: "cluster of one", o: Options{Set: []string{"cluster.bootstrap_expect=1", "cluster.secret_file=s", "cluster.bind=:7946"}}},
 		{name: "cluster of three", o: Options{Dev: true, Set: []string{"cluster.bootstrap_expect=3", "cluster.join=127.0.0.2:7946,dns+srv:_madang._tcp.example"}}},
 		{name: "cluster without trust", o: Options{Set: []string{"cluster.join=a:7946"}}},

@@ -297,6 +297,8 @@ func (c *Config) CheckFiles() error {
 		}
 		data, err := os.ReadFile(path)
 		switch {
+		case errors.Is(err, os.ErrNotExist) && k.Name == "auth.service_keys_file":
+			v.fail(k.Name, "%s does not exist: put a line of `madang token service NAME` there", path)
 		case errors.Is(err, os.ErrNotExist) && k.Name == "auth.users_file":
 			v.fail(k.Name, "%s does not exist: make it with `madang user add NAME --file %s`", path, path)
 		case err != nil:

@@ -154,13 +154,22 @@ type Tokens struct {
 // Recheck finds everybody still there.
 func (t *Tokens) Recheck(id auth.Identity) (auth.Identity, error) { return id, nil }
 
-// VerifyToken accepts every name a user or guest can have, and answers "expired" and "starting" as their names say.
+// VerifyToken accepts every name a user or guest can have, "svc~name:scope,scope" as a service key, and answers "expired" and "starting" as their names say.
 func (t *Tokens) VerifyToken(_ context.Context, token string) (auth.Identity, error) {
 	ns, user, found := strings.Cut(token, "/")
 	if !found {
 		ns, user = "chat", token
 	}
 	id := auth.Identity{Namespace: ns, User: user, Method: auth.MethodLogin, Level: t.Level, Expires: t.Expires}
+	if name, scopes, found := strings.Cut(user, ":"); found && strings.HasPrefix(name, "svc~") {
+		id.User, id.Service, id.Method = name, true, auth.MethodService
+		var err error
+		if id.Scopes, err = auth.ParseScopes(scopes); err != nil {
+			return id, err
+		}
+		id.Admin, id.Auditor = id.May(auth.ScopeAdmin), id.May(auth.ScopeRead)
+		return id, nil
+	}
 	switch {
 	case user == "expired":
 		return auth.Identity{}, &auth.Refusal{Code: auth.CodeTokenExpired, Title: "the token has expired"}
@@ -191,6 +200,55 @@ func (t *Tokens) Login(
 	}
 	id, err := t.VerifyToken(ctx, user)
 	return user, time.UnixMilli(1_795_440_000_000), id, err
+}
+
+// LoginOn is Login.
+func (t *Tokens) LoginOn(
+	ctx context.Context, user, password, _ string, addr netip.Addr,
+) (string, time.Time, auth.Identity, error) {
+	return t.Login(ctx, user, password, addr)
+}
+
+// As makes any name a user's.
+func (t *Tokens) As(id auth.Identity, login string) (auth.Identity, error) {
+	if !id.Service || !id.May(auth.ScopeSendAs) {
+		return id, &auth.Refusal{Code: auth.CodeForbidden, Title: "to act as a user takes a service key with the scope send_as"}
+	}
+	return auth.Identity{Namespace: id.Namespace, User: login, Method: auth.MethodService, By: id.User, Scopes: id.Scopes}, nil
+}
+
+// HashPassword makes "hash of " and the password.
+func (t *Tokens) HashPassword(_ context.Context, password string) (string, error) {
+	return "hash of " + password, nil
+}
+
+// CheckPassword accepts the password "secret".
+func (t *Tokens) CheckPassword(_ context.Context, _ auth.Identity, password string, _ netip.Addr) (string, error) {
+	if password != "secret" {
+		return "", &auth.Refusal{Code: auth.CodeUnauthenticated, Title: "unknown user or wrong password"}
+	}
+	return "hash of secret", nil
+}
+
+// Taken finds the name "admin" taken.
+func (t *Tokens) Taken(_, user string) bool { return user == "admin" }
+
+// TokenLife is an hour.
+func (t *Tokens) TokenLife() time.Duration { return time.Hour }
+
+// RegisterToken is "register " and the login.
+func (t *Tokens) RegisterToken(ns, user string, _ time.Duration) (string, time.Time, error) {
+	return "register " + ns + "/" + user, time.UnixMilli(1_795_440_000_000), nil
+}
+
+// VerifyRegister reads what RegisterToken makes.
+func (t *Tokens) VerifyRegister(_ context.Context, token string) (ns, user string, err error) {
+	login, ok := strings.CutPrefix(token, "register ")
+	if !ok {
+		return "", "", &auth.Refusal{Code: auth.CodeUnauthenticated, Title: "the token is none for registering"}
+	}
+	ns, user, _ = strings.Cut(login, "/")
+	return ns, user, nil
 }
 
 // GuestToken makes guest~1.
