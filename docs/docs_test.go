@@ -247,6 +247,8 @@ func TestREADME(t *testing.T) { follow(t, "../README.md") }
 
 func TestChatCommands(t *testing.T) { follow(t, "chat.md") }
 
+func TestUsersCommands(t *testing.T) { follow(t, "users.md") }
+
 func follow(t *testing.T, file string) {
 	root, address := node(t)
 	mqtt, web := address("MQTT"), address("HTTP API")
@@ -296,7 +298,7 @@ func TestWhatIsNamedExists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"../README.md", "../DESIGN.md", "chat.md", "cluster.md", "performance.md", "scale.md"} {
+	for _, file := range []string{"../README.md", "../DESIGN.md", "chat.md", "users.md", "cluster.md", "performance.md", "scale.md"} {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
