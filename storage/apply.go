@@ -127,6 +127,12 @@ func (t *tx) dispatch(c Command) Result {
 		return t.deletePage(c)
 	case *Logout:
 		return t.logout(c)
+	case *Active:
+		return t.active(c)
+	case *SetPush:
+		return t.setPush(c)
+	case *EndDevice:
+		return t.endDevice(c)
 	}
 	t.fail(fmt.Errorf("%w: no rule for %T", ErrCommand, c))
 	return Result{}

@@ -61,6 +61,7 @@ func (t *tx) block(c *Block) Result {
 		*since = max(t.now, 1)
 		it.Do, it.At = followBlock, *since
 	}
+	t.changed.related(c.NS, c.User, c.Other)
 	k := pairKey(c.NS, c.User, c.Other)
 	if p == (pair{}) {
 		t.del(k)

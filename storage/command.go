@@ -351,6 +351,12 @@ func newCommand(k commandKind) Command {
 		return new(DeletePage)
 	case kindLogout:
 		return new(Logout)
+	case kindActive:
+		return new(Active)
+	case kindSetPush:
+		return new(SetPush)
+	case kindEndDevice:
+		return new(EndDevice)
 	}
 	return newPeopleCommand(k)
 }

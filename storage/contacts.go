@@ -60,6 +60,7 @@ func (t *tx) relation(ns, user, other string) (r relation) {
 }
 
 func (t *tx) setRelation(ns, user, other string, r relation) {
+	t.changed.related(ns, user, other)
 	was, p := t.relation(ns, user, other), t.person(ns, user)
 	was.count(&p, -1)
 	r.count(&p, 1)
@@ -280,6 +281,13 @@ func (s *Store) MutualContacts(ns, a, b string) (bool, error) {
 	}
 	other, err := s.relation(ns, b, a)
 	return other.Added != 0, err
+}
+
+// EachContact calls f with the mutual contacts of a user, as the user's own records have them, until it says stop.
+func (s *Store) EachContact(ns, user string, f func(other string) (more bool)) error {
+	return s.relations(ns, user, "", func(other string, r relation) bool {
+		return r.status() != ContactMutual || f(other)
+	})
 }
 
 // relations calls f for everybody a user's records name, in byte order, from the one after the given name, until f says stop.

@@ -69,6 +69,8 @@ func records() map[string]record {
 		"user, for Apply":      {userRecordKey(someone("zoe")), applies(say("r", "zoe", "x"))},
 		"user, for a search":   {userRecordKey(someone("zoe")), func(l *testLog) error { _, err := l.s.FindUsers("chat", "z", "", 9); return err }},
 		"deletion":             {userRecordKey(someone("yan")), func(l *testLog) error { _, err := l.s.Deletions(9); return err }},
+		"last activity":        {activeKey("chat", "ann"), func(l *testLog) error { _, err := l.s.LastActive("chat", "ann"); return err }},
+		"push tokens":          {pushKey("chat", "ann"), func(l *testLog) error { _, err := l.s.Pushes("chat", "ann"); return err }},
 		"secret":               {last(key(prefixSecret), "k"), func(l *testLog) error { _, err := l.s.Secret("k"); return err }},
 		"results of a group": {ringKey("a", 1), func(l *testLog) error {
 			g := logentry.Group{Node: "a", Boot: 1, First: 2, Commands: [][]byte{nil}}
@@ -121,6 +123,7 @@ func fill(l *testLog) {
 		&Block{NS: "chat", User: "ann", Other: "eve", On: true},
 		&PutUser{Key: someone("zoe"), By: from("zoe"), Register: true, Name: new("Zoe Z"), Fold: "zoe z"},
 		&DeleteUser{Key: someone("yan"), By: from("yan"), Mode: Erase},
+		&Active{Users: []ActiveAt{{NS: "chat", User: "ann", At: 1}}}, &SetPush{Session: phone, Provider: "fcm", Token: "t"},
 	} {
 		l.done(c)
 	}

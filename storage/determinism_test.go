@@ -51,7 +51,7 @@ func drawCommand(t *rapid.T) Command {
 		}
 		return a
 	}
-	switch rapid.IntRange(0, 42).Draw(t, "command") {
+	switch rapid.IntRange(0, 46).Draw(t, "command") {
 	case 33, 34:
 		return &Contact{NS: "chat", User: user.User, Other: rapid.SampledFrom(testUsers).Draw(t, "other"), On: rapid.Bool().Draw(t, "on"), Max: int(small("contacts", 2))}
 	case 35:
@@ -63,6 +63,19 @@ func drawCommand(t *rapid.T) Command {
 		a.Room = BroadcastLog("chat")
 		a.AutoCreate = rapid.SampledFrom([]RoomKind{0, Public, Broadcast, Broadcast}).Draw(t, "may broadcast")
 		return a
+	case 43:
+		c := new(Active)
+		for range small("users", 3) {
+			c.Users = append(c.Users, ActiveAt{NS: "chat", User: rapid.SampledFrom(testUsers).Draw(t, "active"), At: int64(small("at", 2000))})
+		}
+		return c
+	case 44, 45:
+		return &SetPush{
+			Session: id, Provider: rapid.SampledFrom([]string{"fcm", "apns", "a", "b", "c"}).Draw(t, "provider"),
+			Token: rapid.SampledFrom([]string{"", "t", "u"}).Draw(t, "token"),
+		}
+	case 46:
+		return &EndDevice{Session: id}
 	case 25, 26:
 		all := slices.Sorted(maps.Keys(acts))
 		return &Moderate{

@@ -38,6 +38,8 @@ import (
 //	b ns 00 dm~a~b                 which of the two has blocked the other (blocks.go)
 //	i ns 00 user                   how far the inbox was read; counts of contacts and blocks (inbox.go)
 //	K name                         cluster-wide secret
+//	a ns 00 user                   when a user was active last (active.go)
+//	d ns 00 user                   tokens that wake a user's devices (devices.go)
 const (
 	prefixMeta          = 'M'
 	prefixNode          = 'N'
@@ -68,6 +70,8 @@ const (
 	prefixSecret        = 'K'
 	prefixUser          = 'P'
 	prefixUserIndex     = 'p'
+	prefixActive        = 'a'
+	prefixPush          = 'd'
 	separator           = 0x00
 	escape              = 0x01 // in a client id: 00 -> 01 01, 01 -> 01 02
 	escapedSeparator    = 0x01

@@ -74,6 +74,16 @@ func wellNamed(c Command) bool {
 		return goodUserKey(c.Key) && !slices.ContainsFunc(c.States, func(s string) bool { return !good(s) || s == "" })
 	case *Logout:
 		return goodUserKey(c.Key)
+	case *Active:
+		for i := range c.Users {
+			if !good(c.Users[i].NS) || !good(c.Users[i].User) {
+				return false
+			}
+		}
+	case *SetPush:
+		return goodSession(c.Session)
+	case *EndDevice:
+		return goodSession(c.Session)
 	case *NodeUp:
 		return good(c.Node)
 	case *NodeLost:

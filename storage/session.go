@@ -168,6 +168,7 @@ func (t *tx) delLags(id SessionID) {
 func (t *tx) endSession(id SessionID, rec *sessionRecord) {
 	t.del(sessionKey(id))
 	t.delLags(id)
+	t.forgetPush(id)
 	t.rememberEpoch(id, 0)
 	t.changed.Taken = append(t.changed.Taken, Taken{Session: id})
 	n := t.counts(id.NS, id.User)

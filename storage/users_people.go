@@ -3,7 +3,7 @@ package storage
 import "bytes"
 
 // forgetPeople takes a deleted user out of what people know of each other: contacts, requests and blocks of their own, the
-// inbox and its mark. Those they were a contact of are told as if the user had done it. There are as many as a user may
+// inbox and its mark, when they were active and the tokens of their devices. Those they were a contact of are told as if the user had done it. There are as many as a user may
 // have contacts, requests and blocks.
 func (t *tx) forgetPeople(k UserKey) {
 	prefix := key(prefixRelation, k.NS, k.User)
@@ -17,9 +17,12 @@ func (t *tx) forgetPeople(k UserKey) {
 		if r.Blocked != 0 {
 			t.unblock(k.NS, k.User, other)
 		}
+		t.changed.related(k.NS, k.User, other)
 		t.del(relationKey(k.NS, k.User, other))
 	}
 	t.del(personKey(k.NS, k.User))
+	t.del(activeKey(k.NS, k.User))
+	t.del(pushKey(k.NS, k.User))
 	t.roomDelete(&RoomDelete{Room: InboxLog(k.NS, k.User), By: Actor{Admin: true}})
 }
 

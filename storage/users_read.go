@@ -155,8 +155,8 @@ func (s *Store) Deletions(limit int) (out []Deletion, err error) {
 	return out, err
 }
 
-// SessionsOf returns the client ids of at most limit stored sessions of a user.
-func (s *Store) SessionsOf(ns, user string, limit int) (out []string, err error) {
+// ClientsOf returns the client ids of at most limit stored sessions of a user.
+func (s *Store) ClientsOf(ns, user string, limit int) (out []string, err error) {
 	prefix := key(prefixSession, ns, user)
 	if limit <= 0 {
 		return nil, nil

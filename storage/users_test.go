@@ -215,7 +215,7 @@ func TestLogout(t *testing.T) {
 		l.done(taking(SessionID{NS: "chat", User: "ann", Client: c}, 60))
 	}
 	sessions := func() []string {
-		out, err := l.s.SessionsOf("chat", "ann", 9)
+		out, err := l.s.ClientsOf("chat", "ann", 9)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -258,7 +258,7 @@ func TestLogoutOfMoreSessionsThanOneCommandEnds(t *testing.T) {
 		l.done(taking(SessionID{NS: "chat", User: "ann", Client: fmt.Sprintf("%04d", i)}, 60))
 	}
 	l.done(&Logout{Key: someone("ann"), All: true})
-	left, err := l.s.SessionsOf("chat", "ann", 9)
+	left, err := l.s.ClientsOf("chat", "ann", 9)
 	if err != nil || len(left) != 2 {
 		t.Fatalf("%v, %v", left, err)
 	}

@@ -194,6 +194,11 @@ func (c *verifier) record(k, b []byte) error {
 			return fmt.Errorf("%w: item %d of an outbox from %d to %d", ErrEntry, id, c.m.FollowedUp+1, c.m.Outbox)
 		}
 		return decodeRecord(b, new(outboxItem))
+	case prefixActive:
+		_, err := decodeActive(b)
+		return err
+	case prefixPush:
+		return c.pushes(b)
 	case prefixSecret:
 		if r := readRecord(b, secretVersion); r.bad {
 			return ErrEntry
@@ -502,6 +507,24 @@ func (c *verifier) counts(k, b []byte) error {
 	}
 	if sessions != n.Sessions {
 		return fmt.Errorf("%w: %d sessions are counted and %d are there", ErrEntry, n.Sessions, sessions)
+	}
+	return nil
+}
+
+func (c *verifier) pushes(b []byte) error {
+	var rec pushRecord
+	if err := decodeRecord(b, &rec); err != nil {
+		return err
+	}
+	if n := len(rec.Devices); n == 0 || n > PushDevices {
+		return fmt.Errorf("%w: %d devices", ErrEntry, n)
+	}
+	seen := map[string]bool{}
+	for _, d := range rec.Devices {
+		if n := len(d.Tokens); seen[d.Device] || n == 0 || n > PushPerDevice {
+			return fmt.Errorf("%w: device %q is there twice, or has %d tokens", ErrEntry, d.Device, n)
+		}
+		seen[d.Device] = true
 	}
 	return nil
 }

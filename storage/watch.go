@@ -1,6 +1,9 @@
 package storage
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // Changes is what batches did since a watcher last looked, gathered per room.
 type Changes struct {
@@ -11,6 +14,7 @@ type Changes struct {
 	States     map[StateName]struct{}
 	Reacted    map[Reacted]struct{}
 	Users      map[UserKey]UserChange
+	Relations  map[Related]struct{}
 	Outbox     bool // items wait
 	Deletions  bool // a user is to be deleted
 	FollowedUp bool // items were carried to their users
@@ -93,6 +97,16 @@ func (c *Changes) mark(k RoomKey, rc RoomChange) {
 	}
 }
 
+// Related names two users who stand otherwise to each other now: contacts, or not, or one has blocked the other.
+type Related struct{ NS, One, Two string }
+
+func (c *Changes) related(ns, one, two string) {
+	if c.Relations == nil {
+		c.Relations = map[Related]struct{}{}
+	}
+	c.Relations[Related{strings.Clone(ns), strings.Clone(one), strings.Clone(two)}] = struct{}{}
+}
+
 func (c *Changes) state(k StateName) {
 	if c.States == nil {
 		c.States = map[StateName]struct{}{}
@@ -126,6 +140,9 @@ func (c *Changes) add(n *Changes) {
 	}
 	for k := range n.Reacted {
 		c.reacted(k)
+	}
+	for k := range n.Relations {
+		c.related(k.NS, k.One, k.Two)
 	}
 	for k, u := range n.Users {
 		c.user(k, u.Ended)
