@@ -98,6 +98,7 @@ func New(cfg Config) (*API, error) {
 	a.registerModeration(h)
 	a.registerState(h)
 	a.registerPeople(h)
+	a.registerPresence(h)
 	a.registerEvents(h)
 	a.registerPublish(h)
 	a.registerCluster(h)

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/madang-chat/madang/broker/presence"
 	"github.com/madang-chat/madang/broker/transport"
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/storage"
@@ -38,7 +39,9 @@ type Broker struct {
 	ownedBy  maphash.Seed
 	mark     byte           // of this node's claims
 	refusals rate.Sometimes // of CONNECT, in the log: whoever is refused tries again at once
-	told     atomic.Uint64  // pos: everything the store has up to here has been told to the workers
+	presence *presence.Table
+	lookers  atomic.Int64  // clients that follow the presence of users
+	told     atomic.Uint64 // pos: everything the store has up to here has been told to the workers
 
 	mu     sync.Mutex
 	claims uint64 // the highest number of a claim that is known
@@ -89,6 +92,7 @@ func New(cfg Config) *Broker {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.coarse.Store(clock.UnixMilli())
 	b.began = clock.Now()
+	b.presence = presence.New(cfg.Node, cfg.Boot, cfg.Limits.PresenceGrace.Milliseconds())
 	b.live.init()
 	for range cfg.Workers {
 		b.workers = append(b.workers, newWorker(b))
@@ -106,7 +110,9 @@ func (b *Broker) Start() {
 	}
 	b.told.Store(b.cfg.Store.Pos())
 	watch := b.cfg.Store.Watch()
+	b.knowNodes()
 	b.running.Go(func() { b.dispatch(watch) })
+	b.running.Go(b.keepPresence)
 	b.running.Go(b.tick)
 	b.running.Go(b.keepPlaces)
 	b.running.Go(b.keepMarks)
@@ -181,10 +187,17 @@ func (b *Broker) dispatch(watch *storage.Watcher) {
 		for _, t := range ch.Taken {
 			b.fence(t)
 		}
+		if ch.Reset {
+			b.knowNodes()
+		}
 		for _, n := range ch.Nodes {
+			b.presence.NodeChanged(presence.NodeState{Node: n.Node, Boot: n.Boot, Up: n.Up})
 			if n.Node == b.cfg.Node && n.Boot == b.cfg.Boot && !n.Up { // it was taken for lost, and is not
 				b.cfg.Log.Propose(&storage.NodeUp{Node: n.Node, Boot: n.Boot}, ignore)
 			}
+		}
+		for r := range ch.Relations {
+			b.RelationChanged(r.NS, r.One, r.Two)
 		}
 		for _, w := range b.workers {
 			w.changed(&ch)
@@ -294,6 +307,7 @@ func (b *Broker) Stop(ctx context.Context) {
 			}
 		}
 	}
+	b.commitActive(true)
 	b.mu.Lock()
 	b.stopped = true
 	b.mu.Unlock()

@@ -85,6 +85,10 @@ func cutClaim(b []byte) (sid storage.SessionID, number uint64, rest []byte, err 
 
 // Asked takes the claims of another node, and answers when those that are older have ended here. It does not block.
 func (b *Broker) Asked(question []byte, answer func([]byte)) {
+	if len(question) > 0 && question[0] == 0 {
+		b.askedMore(question, answer)
+		return
+	}
 	var refused uint64
 	var ending []*client
 	for len(question) > 0 {
@@ -93,6 +97,7 @@ func (b *Broker) Asked(question []byte, answer func([]byte)) {
 			break // of a version that says more than this one knows
 		}
 		question = rest
+		b.presence.Back(sid)
 		b.mu.Lock()
 		b.claims = max(b.claims, number)
 		switch c := b.sessions[sid]; {
@@ -132,7 +137,7 @@ func (b *Broker) Met(node string) {
 	if before != nil {
 		before()
 	}
-	if !b.goRun(func() { b.tellClaims(ctx, node) }) {
+	if !b.goRun(func() { b.tellClaims(ctx, node) }) || !b.goRun(func() { b.tellPresence(ctx, node) }) {
 		cancel()
 	}
 }

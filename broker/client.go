@@ -9,6 +9,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/madang-chat/madang/broker/presence"
 	"github.com/madang-chat/madang/broker/transport"
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/auth"
@@ -41,6 +42,9 @@ type client struct {
 	will        *will
 	quota       *quota.Quota // shared with the user's other connections; nil = no limits
 
+	since  int64            // wall clock (ms) of its CONNECT
+	online *presence.Device // set with its CONNACK
+
 	ctx       context.Context // ends with the connection
 	cancel    context.CancelFunc
 	finished  chan struct{} // closed when nothing of the connection is left
@@ -55,6 +59,7 @@ type client struct {
 	reason     atomic.Uint32                 // first reason code given for closing, plus 1
 	unanswered atomic.Bool                   // a message is left without an answer, and so are all after it (unsaid)
 	normal     atomic.Bool                   // the client said DISCONNECT: no will
+	goodbyes   atomic.Bool                   // it did, and may have asked for its will all the same
 	leaving    atomic.Pointer[parting]       // the node sends the client away: what was read is answered first
 	expiry     atomic.Int64                  // session expiry (s) of a v5 DISCONNECT, -1 = as it was
 
@@ -95,6 +100,7 @@ type client struct {
 	notices      []problem.Event // refusals that came before the client subscribed to me/error
 	expiring     bool            // token_expiring was sent
 	live         map[liveKey]struct{}
+	looks        looks
 }
 
 // sub is one subscription of a client. Immutable.

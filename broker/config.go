@@ -47,6 +47,8 @@ type Calls interface {
 	) []byte
 	Meta(r *storage.Room) []byte                           // payload of the room's topic meta
 	Head(h storage.Head, last, edit *storage.Entry) []byte // of head; its newest message and what it says since, nil = none
+	SeesUser(id auth.Identity, user string) (bool, error)  // whether the presence of a user is for id
+	Knows(ns, user string) ([]string, error)               // those whose presence users/+/presence is about
 }
 
 // Limits bound what one connection and the node may take. Zero means no limit where the comment does not say otherwise.
@@ -71,6 +73,7 @@ type Limits struct {
 	KeepAliveMax    time.Duration // longest keep alive of a v5 client
 	Stalled         time.Duration // a socket that takes nothing this long is closed
 	TopicLevels     int           // of a topic or filter
+	PresenceGrace   time.Duration // a device is online for so long after an end without DISCONNECT
 	LiveTTL         time.Duration
 	TypingTTL       time.Duration
 }

@@ -42,6 +42,7 @@ const (
 	reasonPacketTooLarge = 0x95
 	reasonRate           = 0x96
 	reasonQuota          = 0x97
+	reasonAdministrative = 0x98
 	reasonUseAnother     = 0x9c // use another server
 	reasonTokenExpired   = 0xa0 // maximum connect time
 	topicAliasMaximum    = 16
@@ -218,7 +219,8 @@ func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Ide
 	c.acks.init()
 	c.expiry.Store(-1)
 	c.id.Store(&id)
-	c.lastRead.Store(b.now())
+	c.since = b.now()
+	c.lastRead.Store(c.since)
 	if c.device == "" || id.Guest {
 		c.device = "auto-" + strconv.FormatUint(b.names.Add(1), 36) + "-" + strconv.FormatUint(b.cfg.Boot, 36)
 	}
@@ -284,6 +286,7 @@ func (b *Broker) open(c *client, pk *packets.Packet) error {
 	}
 	c.filters = topic.NewHeld(b.cfg.Limits.SessionFilters, held...)
 	c.conn.SetOnWritable(c.dirty)
+	c.online = b.presence.Connect(c.sid, id.Guest, b.now())
 	c.conn.Queue(b.connack(c, pk, present, expiry, refusedWill), false)
 	b.stats.connected.Add(1)
 	c.w.post(func() { c.w.adopt(c, sess) })

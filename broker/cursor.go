@@ -56,6 +56,7 @@ type cursor struct {
 	states             map[string]struct{} // state keys that are to be sent
 	scan               *stateScan          // all of them are being given
 	identified         bool                // a filter has a subscription id
+	here               bool                // the client is in the room, as its presence is told
 }
 
 func (w *worker) roomOf(k storage.RoomKey) *room {
@@ -130,6 +131,7 @@ func (w *worker) attach(c *client, k storage.RoomKey, next uint64) *cursor {
 		cur.identified = cur.identified || s.id != 0
 	}
 	w.setValues(cur, takes)
+	w.setHere(cur)
 	return cur
 }
 
@@ -189,6 +191,8 @@ func (w *worker) drop(cur *cursor) {
 	}
 	delete(c.cursors, r.key)
 	w.setValues(cur, 0)
+	cur.filters = nil
+	w.setHere(cur)
 	if cur.behind {
 		c.behind = slices.DeleteFunc(c.behind, func(o *cursor) bool { return o == cur })
 	}
@@ -220,6 +224,7 @@ func (w *worker) setAccess(cur *cursor, next uint64) {
 	case !may:
 		cur.asleep, cur.page = true, nil
 	}
+	w.setHere(cur)
 }
 
 // accessChanged looks again at who may read the room.
@@ -233,6 +238,7 @@ func (w *worker) accessChanged(k storage.RoomKey) {
 
 // memberships follows joins and leaves into the filters on joined rooms.
 func (w *worker) memberships(changes []storage.MemberChange) {
+	w.sharing(changes)
 	for _, m := range changes {
 		for c := range w.joiners[userKey{m.Room.NS, m.User}] {
 			if c.gone {
@@ -275,6 +281,7 @@ func (w *worker) addSub(c *client, s *sub) (existed bool) {
 		w.readers.add(c)
 	}
 	w.setOverseer(c)
+	w.look(c, s)
 	return false
 }
 
@@ -287,6 +294,7 @@ func (w *worker) unjoin(c *client) {
 		w.readers.remove(c)
 	}
 	w.setOverseer(c)
+	w.unlook(c)
 }
 
 // subscribe puts a granted SUBSCRIBE in force; its SUBACK has just been queued.
@@ -318,6 +326,9 @@ func (w *worker) subscribe(c *client, r *request) {
 		} else if r.retain[i] != retainNever {
 			w.giveLive(c, s)
 			w.giveRoomValues(c, s)
+		}
+		if r.retain[i] != retainNever {
+			w.giveUsers(c, s)
 		}
 		if s.filter.MatchMe(topic.MeError) {
 			for _, e := range c.notices {

@@ -124,7 +124,7 @@ func (d *Deletions) propose(ctx context.Context, cmd storage.Command) error {
 // sessions ends those that the deletion itself did not.
 func (d *Deletions) sessions(ctx context.Context, del *storage.Deletion) error {
 	for {
-		clients, err := d.Store.SessionsOf(del.Key.NS, del.Key.User, lookEntries)
+		clients, err := d.Store.ClientsOf(del.Key.NS, del.Key.User, lookEntries)
 		if err != nil || len(clients) == 0 {
 			return err
 		}

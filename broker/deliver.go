@@ -282,6 +282,7 @@ func (w *worker) serve(c *client) {
 	w.answer(c)
 	c.takeAcks()
 	w.giveValues(c)
+	w.giveOwedUsers(c)
 	for turns, progress := 0, true; progress && len(c.behind) > 0; turns++ {
 		if turns == servedTurns {
 			c.dirty() // others first

@@ -91,6 +91,7 @@ func (c *client) atOnce(first byte, body []byte) bool {
 func (c *client) packet(first byte, body []byte) error {
 	switch first & typeMask {
 	case typePublish:
+		c.acts()
 		return c.publish(first, bytes.Clone(body))
 	case typePuback:
 		if len(body) < 2 {
@@ -109,11 +110,13 @@ func (c *client) packet(first byte, body []byte) error {
 		if first&0x0f != flagsPubrel {
 			return closing{reasonMalformed}
 		}
+		c.acts()
 		return c.subscribe(bytes.Clone(body))
 	case typeUnsubscribe:
 		if first&0x0f != flagsPubrel {
 			return closing{reasonMalformed}
 		}
+		c.acts()
 		return c.unsubscribe(bytes.Clone(body))
 	case typePingreq:
 		c.ping()
@@ -129,6 +132,7 @@ func (c *client) packet(first byte, body []byte) error {
 // goodbye handles DISCONNECT: no will, unless v5 asks for it with 0x04.
 func (c *client) goodbye(body []byte) error {
 	c.normal.Store(true)
+	c.goodbyes.Store(true)
 	if c.version == version5 && len(body) > 0 {
 		pk := packets.Packet{ProtocolVersion: c.version, FixedHeader: packets.FixedHeader{Type: packets.Disconnect, Remaining: len(body)}}
 		if err := decode(func() error { return pk.DisconnectDecode(bytes.Clone(body)) }); err != nil {

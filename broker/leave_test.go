@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/madang-chat/madang/broker/presence"
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/storage"
 )
@@ -31,7 +32,7 @@ func TestLeavingBeforeTheNewsOfARoom(t *testing.T) {
 	<-busy
 	reader.stored = true
 	got := make(chan leftover)
-	go func() { got <- w.detach(reader) }()
+	go func() { got <- w.detach(reader, presence.Cut) }()
 	until(t, "the worker is asked to let the device go", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()

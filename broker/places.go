@@ -55,6 +55,7 @@ func (b *Broker) keepPlaces() {
 		case <-t.C:
 		}
 		claimed = b.commitPlaces(previous, claimed)
+		b.commitActive(false)
 		previous = b.told.Load()
 	}
 }

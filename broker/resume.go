@@ -41,6 +41,7 @@ func (w *worker) resume(c *client, sess *storage.Session) {
 			for _, s := range c.subs {
 				w.giveLive(c, s)
 				w.giveRoomValues(c, s)
+				w.giveUsers(c, s)
 			}
 			c.resuming = nil
 			if overseesAll(c.subs) {

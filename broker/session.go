@@ -73,7 +73,9 @@ func (b *Broker) finish(c *client) {
 		_ = c.conn.Close()
 	}
 	c.running.Wait()
-	left := c.w.detach(c)
+	how := c.ending()
+	left := c.w.detach(c, how)
+	b.presence.End(c.online, how, c.lastRead.Load())
 	unfinished := c.acks.drain(b.ctx)
 	if c.stored && !c.fencedElsewhere() {
 		cmd := &storage.Release{

@@ -554,7 +554,7 @@ func TestDeletedUsers(t *testing.T) {
 				if list, err := n.Store().UserRooms("chat", "ann", "", 99); len(list) > 0 || err != nil {
 					t.Errorf("rooms of the user: %v, %v", list, err)
 				}
-				if left, err := n.Store().SessionsOf("chat", "ann", 9); len(left) > 0 || err != nil {
+				if left, err := n.Store().ClientsOf("chat", "ann", 9); len(left) > 0 || err != nil {
 					t.Errorf("sessions %v, %v", left, err)
 				}
 				for _, tok := range []string{ann, ""} {

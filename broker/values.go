@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/madang-chat/madang/broker/presence"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
 )
@@ -21,6 +22,10 @@ const (
 	valueReceipts // to members alone, as they come; never owed
 	valueState    // keys of their own (states.go)
 	valueTally    // counts as they come (cheers.go)
+	valuePresence // who is there (online.go)
+	valueOccupancy
+
+	valuesOwed = valueMeta | valueHead | valuePresence | valueOccupancy // the newest is given when there is room
 )
 
 const (
@@ -47,6 +52,9 @@ type roomValues struct {
 
 	receipts int                    // cursors that take receipts
 	told     map[string]toldReceipt // by member
+
+	watchers int            // cursors that take presence or occupancy
+	online   *presence.Room // as they know it; nil = nobody watches
 
 	readers int   // cursors that take head
 	at      int64 // coarse ms when head was told last
@@ -81,6 +89,12 @@ func valuesOf(s *sub, k storage.RoomKey) (v values) {
 	if s.filter.MatchRoom(k.NS, k.Room, topic.Tally) {
 		v |= valueTally
 	}
+	if s.filter.MatchRoom(k.NS, k.Room, topic.Presence) {
+		v |= valuePresence
+	}
+	if s.filter.MatchRoom(k.NS, k.Room, topic.Occupancy) {
+		v |= valueOccupancy
+	}
 	return v
 }
 
@@ -103,6 +117,7 @@ func (w *worker) setValues(cur *cursor, v values) {
 			*c.n++
 		}
 	}
+	w.watchRoom(r, cur.values, v)
 	cur.values = v
 	if v&valueMeta != 0 && r.values.meta == nil {
 		r.values.meta = w.metaOf(r)
@@ -119,7 +134,7 @@ func (w *worker) metaOf(r *room) []byte {
 
 // owe notes that the client is to get values. kept are for a new subscription, and go out as retained.
 func (w *worker) owe(cur *cursor, v values, kept bool) {
-	v &= cur.values & (valueMeta | valueHead)
+	v &= cur.values & valuesOwed
 	if v == 0 || cur.asleep {
 		return
 	}
@@ -169,6 +184,7 @@ func (w *worker) giveOwed(cur *cursor) {
 		}
 		cur.owed &^= valueMeta
 	}
+	w.giveOnline(cur)
 	switch {
 	case cur.owed&valueHead == 0:
 	case w.loadHead(r):

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/madang-chat/madang/broker/presence"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
 )
@@ -33,7 +34,10 @@ type worker struct {
 	joiners     clientsOf // with a filter on joined rooms
 	readers     clientsOf // with a filter on me/read
 	overseers   overseers
-	overseeing  atomic.Bool // there are some
+	overseeing  atomic.Bool                            // there are some
+	lookers     map[presence.User]map[*client]struct{} // with a filter that names the user's presence
+	knowers     clientsOf                              // with a filter on the presence of those they know
+	gazers      overseers                              // with one on that of everybody
 	receiptsDue []dueReceipt
 	touched     []*client
 	entries     []*storage.Entry
@@ -59,6 +63,7 @@ func newWorker(b *Broker) *worker {
 	return &worker{
 		b: b, wake: make(chan struct{}, 1), perSlice: sliceReaders,
 		rooms: map[storage.RoomKey]*room{}, joiners: clientsOf{}, readers: clientsOf{}, overseers: overseers{},
+		lookers: map[presence.User]map[*client]struct{}{}, knowers: clientsOf{}, gazers: overseers{},
 	}
 }
 
@@ -342,12 +347,15 @@ func (w *worker) adopt(c *client, sess *storage.Session) {
 }
 
 // detach forgets a client and returns where its session stands. It waits for the worker.
-func (w *worker) detach(c *client) (left leftover) {
+func (w *worker) detach(c *client, how presence.How) (left leftover) {
 	told := w.b.told.Load() // what was told before is done before the call
 	w.call(func() {
 		if c.stored {
 			c.takeAcks() // the last of them may have come right before the end
 			left = w.leave(c, told)
+		}
+		if how != presence.Gone {
+			w.b.presence.Cut(c.online)
 		}
 		for _, cur := range c.cursors {
 			w.drop(cur)

@@ -32,6 +32,15 @@ func TestWritesPerMessage(t *testing.T) {
 			r := startReaders(t, readersOrder{At: n.At().MQTT, Room: room, Count: tc.live, Messages: messages})
 			r.expect("ready")
 			alice := mqtttest.Dial(t, n.At(), mqtttest.Options{User: "alice", ClientID: "a"})
+			eventually(t, "the log knows when all were active", func() bool { // that is of connections, not of messages
+				for i := range tc.live {
+					if at, err := n.Store().LastActive("chat", fmt.Sprint("reader", i)); err != nil || at == 0 {
+						return false
+					}
+				}
+				at, err := n.Store().LastActive("chat", "alice")
+				return err == nil && at > 0
+			})
 			log, store := n.Node().Stats(), n.Store().Stats()
 			sent := n.Metric("madang_publishes_sent_total")
 			for range messages {

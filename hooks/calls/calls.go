@@ -38,6 +38,8 @@ type Store interface {
 	Delivered(item uint64) (bool, error)
 	User(ns, user string) (*storage.User, error)
 	FindUsers(ns, fold, after string, limit int) (storage.FoundUsers, error)
+	SessionsOf(ns, user string, limit int) ([]*storage.Session, error)
+	Pushes(ns, user string) ([]storage.PushOf, error)
 	Applied() (index uint64, logTime int64)
 	Watch() *storage.Watcher
 	People
@@ -78,6 +80,8 @@ type Config struct {
 	RPCWait          time.Duration           // for any call by Dispatch; 10 s
 	Methods          map[string]Method       // more rpc methods, by name; they win over the built-in ones
 	Logger           *slog.Logger            // default: nothing is logged
+	Online           Online                  // who is connected; default: nobody
+	Relations        Relations               // contacts and blocks; nil = there are none
 	Audit            func(audit AuditedRead) // called for reads that only the role admin or auditor allowed; nil = log them
 }
 
@@ -115,6 +119,9 @@ func New(cfg Config) *Calls {
 	}
 	c := &Calls{cfg: cfg, log: cfg.Logger.With("component", "calls")}
 	c.settled.watch, c.follows.watch = cfg.Store.Watch, cfg.Store.Watch
+	if c.cfg.Online == nil {
+		c.cfg.Online = nobody{}
+	}
 	if c.cfg.Audit == nil {
 		c.cfg.Audit = func(a AuditedRead) {
 			c.log.Info("audit: room read without membership", "reader", a.Reader, "room", a.Room.NS+"/"+a.Room.Room)

@@ -133,6 +133,10 @@ var builtIn = map[string]func(*Calls) Method{
 	"mod.pin":      func(c *Calls) Method { return typed(c.Pin) },
 	"mod.announce": func(c *Calls) Method { return typed(c.Announce) },
 	"mod.role":     func(c *Calls) Method { return typed(c.Role) },
+	"presence.get": func(c *Calls) Method { return typed(c.Presence) },
+	"devices.list": func(c *Calls) Method { return typed(c.Devices) },
+	"devices.kick": func(c *Calls) Method { return typed(c.KickDevices) },
+	"devices.push": func(c *Calls) Method { return typed(c.SetPush) },
 	"mod.audit":    func(c *Calls) Method { return typed(c.Audit) },
 
 	"contacts.list":   func(c *Calls) Method { return typed(c.Contacts) },

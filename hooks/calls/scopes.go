@@ -34,6 +34,9 @@ var scopes = map[string]auth.Scope{
 	"contacts.list": auth.ScopeUsers, "contacts.add": auth.ScopeUsers, "contacts.remove": auth.ScopeUsers, "blocks.list": auth.ScopeUsers,
 	"blocks.add": auth.ScopeUsers, "blocks.remove": auth.ScopeUsers, "inbox": auth.ScopeUsers, "inbox.read": auth.ScopeUsers,
 
+	"presence.room": auth.ScopeRead, "devices.list": auth.ScopeUsers, "devices.listOf": auth.ScopeUsers, "devices.kick": auth.ScopeUsers,
+	"devices.kickAll": auth.ScopeUsers, "devices.kickOf": auth.ScopeUsers, "devices.kickAllOf": auth.ScopeUsers, "devices.push": auth.ScopeUsers,
+
 	"broadcast.post": auth.ScopeBroadcast, "broadcast.list": auth.ScopeRead,
 }
 

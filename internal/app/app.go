@@ -268,7 +268,7 @@ func (a *App) openRules(*Options) error {
 	a.calls = calls.New(calls.Config{
 		Log: log, Store: a.store, Auth: chain, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
 		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, RoomMembers: c.Rooms.Members, Contacts: c.Limits.Contacts, ContactsPerDay: c.Limits.ContactsPerDay,
-		AckWait: c.Limits.AckWait, Logger: a.log,
+		AckWait: c.Limits.AckWait, Logger: a.log, Online: online{a}, Relations: a.store,
 		Register: c.Auth.Register, Registers: quota.New(quota.Limits{Messages: c.Limits.RegisterRate}), OwnAttributes: c.Auth.OwnAttributes,
 	})
 	a.rules = &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls}
@@ -295,7 +295,7 @@ func (a *App) brokerLimits() broker.Limits {
 		QoS0LagTime: l.QoS0LagTime, Filters: l.FiltersPerSubscribe, SessionFilters: l.FiltersPerSession,
 		SessionsPerUser: l.SessionsPerUser, SessionExpiry: l.SessionExpiry, RoomsPerUser: l.RoomsPerUser,
 		Connections: a.most, ConnectTimeout: l.ConnectTimeout, KeepAliveMax: l.KeepaliveMax, Stalled: l.Stalled,
-		TopicLevels: l.TopicLevels, LiveTTL: c.Rooms.LiveTTL, TypingTTL: c.Rooms.TypingTTL,
+		TopicLevels: l.TopicLevels, PresenceGrace: c.Rooms.Grace, LiveTTL: c.Rooms.LiveTTL, TypingTTL: c.Rooms.TypingTTL,
 	}
 }
 

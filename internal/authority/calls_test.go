@@ -64,6 +64,14 @@ func by(op string, pairs ...any) func(*stage, role, hall) {
 // gives is who gives roles.
 func gives(r role, h hall) bool { return r.runs(h) && r != operator }
 
+// knowsOwner is who is in a direct or private room with the owner; the admin of a namespace sees everybody in it.
+func knowsOwner(r role, _ hall) bool {
+	return r.belongs(private) || r == admin || r == auditor || r == alien
+}
+
+// administers is who may look after other users, of their own namespace.
+func administers(r role, _ hall) bool { return r == admin || r == alien }
+
 const outcast = "outcast" // somebody whom acts are about
 
 var table = []one{
@@ -90,6 +98,17 @@ var table = []one{
 	{rpc: "members", http: "GET /rooms/{room}/members", may: func(r role, h hall) bool {
 		return r.sees(h) && !r.isGuest()
 	}},
+	{rpc: "presence.get", http: "GET /rooms/{room}/presence", may: role.sees},
+	{rpc: "presence.get", http: "GET /users/{user}/presence", params: with("user", string(owner)), may: knowsOwner, once: true},
+	{rpc: "devices.list", http: "GET /me/devices", may: user, once: true},
+	{http: "GET /users/{user}/devices", params: with("user", outcast), may: administers, once: true},
+	{http: "DELETE /me/devices", may: user, once: true},
+	{http: "DELETE /users/{user}/devices", params: with("user", outcast), may: administers, once: true},
+	{rpc: "devices.kick", params: with("user", outcast, "all", true), may: administers, once: true},
+	{
+		rpc: "devices.push", http: "PUT /me/devices/{device}/push", params: with("device", "phone", "provider", "fcm", "token", "t"),
+		may: user, once: true,
+	},
 	{http: "GET /rooms/{room}/events", params: with("wait", 1, "after", 0), may: role.sees},
 	{http: "GET /rooms/{room}/state/{key}", params: with("key", "k"), may: role.sees},
 	{http: "PUT /rooms/{room}/state/{key}", params: with("key", "k", "data", 1), may: func(r role, h hall) bool {
@@ -146,6 +165,9 @@ var elsewhere = map[string]string{
 	"POST /cluster/promote":  "TestClusterIsTheAdmins",
 	"POST /cluster/remove":   "TestClusterIsTheAdmins",
 	"POST /cluster/transfer": "TestClusterIsTheAdmins",
+
+	"DELETE /me/devices/{device}":           "package broker: TestDevices",
+	"DELETE /users/{user}/devices/{device}": "the same rule as DELETE /users/{user}/devices",
 
 	"POST /rooms/{room}/join":  "TestJoinAndLeave",
 	"POST /rooms/{room}/leave": "TestJoinAndLeave",

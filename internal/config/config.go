@@ -186,6 +186,7 @@ type Rooms struct {
 	AutoCreate string // "off", "private" or "public"
 	Members    int
 	Retention  Retention
+	Grace      time.Duration
 	LiveTTL    time.Duration
 	TypingTTL  time.Duration
 }

@@ -287,6 +287,10 @@ func restKeys() []*Key {
 			Doc: "Bytes of entries kept per room. 0 = all.",
 		},
 		{
+			Name: "rooms.presence_grace", Default: "30s", field: func(c *Config) any { return &c.Rooms.Grace },
+			Doc: "How long a device stays online after its connection has ended without a DISCONNECT. 0 = not at all.",
+		},
+		{
 			Name: "rooms.live_ttl", Default: "30s", field: func(c *Config) any { return &c.Rooms.LiveTTL },
 			Doc: "How long the newest value of a live topic is given to new subscribers.",
 		},
