@@ -133,6 +133,16 @@ func (t *tx) dispatch(c Command) Result {
 		return t.setPush(c)
 	case *EndDevice:
 		return t.endDevice(c)
+	case *FeedHooks:
+		return t.feedHooks(c)
+	case *FeedPlaces:
+		return t.feedPlaces(c)
+	case *FeedTrim:
+		return t.feedTrim(c)
+	case *FeedDead:
+		return t.feedDead(c)
+	case *FeedRetry:
+		return t.feedRetry(c)
 	}
 	t.fail(fmt.Errorf("%w: no rule for %T", ErrCommand, c))
 	return Result{}
@@ -150,6 +160,7 @@ type tx struct {
 	over  map[string][]byte // what set and del did, nil = deleted
 	gone  []keyRange        // ranges removed; over holds nothing older that lies in one
 	meta  meta
+	feed  feed
 	now   int64 // log time of the entry in hand
 	group group
 	rings []ringRecord // written by this batch
@@ -166,7 +177,7 @@ type tx struct {
 
 func (s *Store) begin() *tx {
 	t := &tx{s: s, batch: s.db.NewBatch(), meta: s.current(), drafts: map[RoomKey]*draft{}, over: map[string][]byte{}}
-	t.buf, t.json = s.scratchBuf, s.scratchJSON
+	t.buf, t.json, t.feed = s.scratchBuf, s.scratchJSON, s.feed
 	return t
 }
 
@@ -207,7 +218,7 @@ func (t *tx) publish() {
 	s.rooms.evict(t.drafts)
 	s.watchers.gather(&t.changed)
 	s.metaMu.Lock()
-	s.meta = t.meta
+	s.meta, s.feed = t.meta, t.feed
 	s.stats.add(&t.stats)
 	s.metaMu.Unlock()
 	s.watchers.wake()

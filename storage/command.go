@@ -112,6 +112,8 @@ type RoomSet struct {
 	StateBy *StateBy `cbor:"6,keyasint,omitempty"`
 	StateMS *int64   `cbor:"7,keyasint,omitempty"`
 	LiveMS  *int64   `cbor:"8,keyasint,omitempty"`
+
+	BeforeSend *BeforeSend `cbor:"70,keyasint,omitempty"`
 }
 
 // RoomDelete ends a room: its entries and members go, its head stays, so that a room made again under the name goes on after it.
@@ -358,7 +360,10 @@ func newCommand(k commandKind) Command {
 	case kindEndDevice:
 		return new(EndDevice)
 	}
-	return newPeopleCommand(k)
+	if c := newPeopleCommand(k); c != nil {
+		return c
+	}
+	return newFeedCommand(k)
 }
 
 // ErrCommand is returned for bytes that are no command of this build. A node that meets it in the log must stop: the

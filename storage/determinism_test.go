@@ -51,7 +51,7 @@ func drawCommand(t *rapid.T) Command {
 		}
 		return a
 	}
-	switch rapid.IntRange(0, 46).Draw(t, "command") {
+	switch rapid.IntRange(0, 53).Draw(t, "command") {
 	case 33, 34:
 		return &Contact{NS: "chat", User: user.User, Other: rapid.SampledFrom(testUsers).Draw(t, "other"), On: rapid.Bool().Draw(t, "on"), Max: int(small("contacts", 2))}
 	case 35:
@@ -76,6 +76,16 @@ func drawCommand(t *rapid.T) Command {
 		}
 	case 46:
 		return &EndDevice{Session: id}
+	case 47, 48:
+		return &FeedHooks{Names: rapid.SampledFrom([][]string{{"h"}, {"h", "i"}, {"i"}, nil}).Draw(t, "hooks"), Keep: int64(small("keep", 2)) * 1000}
+	case 49:
+		return &FeedPlaces{Places: []HookPlace{{Name: "h", Place: small("place", 9), Error: "e"}, {Name: "i", Place: small("other place", 9)}}}
+	case 50:
+		return &FeedTrim{Upto: small("upto", 9), MaxAge: int64(small("age", 1)) * 1000, MaxCount: small("count", 3)}
+	case 51, 52:
+		return &FeedDead{Hook: "h", ID: small("item", 9), Tries: 3, Error: "e", Max: 2}
+	case 53:
+		return &FeedRetry{Hook: "h", IDs: rapid.SampledFrom([][]uint64{nil, {1, 3}}).Draw(t, "ids")}
 	case 25, 26:
 		all := slices.Sorted(maps.Keys(acts))
 		return &Moderate{

@@ -98,6 +98,9 @@ const eraRooms = 256
 // NewEra opens a new era in every room. The store must be used by nobody else; it is durable after Sync. Called again after
 // an interruption, it begins anew: rooms that had their entry get another.
 func (s *Store) NewEra() error {
+	if err := s.feedEra(); err != nil {
+		return err
+	}
 	var rooms []RoomKey
 	err := s.headKeys(func(k RoomKey) { rooms = append(rooms, k) })
 	for err == nil && len(rooms) > 0 {

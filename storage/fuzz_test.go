@@ -30,6 +30,7 @@ func FuzzCommand(f *testing.F) {
 		&Append{Room: BroadcastLog("chat"), Type: "text", Mentions: []string{"ann", "bob"}, AutoCreate: Broadcast},
 		&Contact{NS: "chat", User: "ann", Name: "A", Other: "bob", On: true, Max: 5}, &Block{NS: "chat", User: "ann", Other: "bob", On: true},
 		&InboxRead{NS: "chat", User: "ann", Seq: 3},
+		&FeedHooks{Names: []string{"h"}}, &FeedPlaces{Places: []HookPlace{{Name: "h", Place: 1}}}, &FeedDead{Hook: "h", ID: 1}, &FeedRetry{Hook: "h", IDs: []uint64{1}},
 	} {
 		f.Add(Encode(c))
 	}

@@ -40,6 +40,10 @@ import (
 //	K name                         cluster-wide secret
 //	a ns 00 user                   when a user was active last (active.go)
 //	d ns 00 user                   tokens that wake a user's devices (devices.go)
+//	w name                         webhook: how far it is (feed.go)
+//	x                              ends of the feed
+//	x 'f' id                       item of the feed
+//	x 'd' name 00 id               what a webhook did not take
 const (
 	prefixMeta          = 'M'
 	prefixNode          = 'N'
@@ -72,6 +76,8 @@ const (
 	prefixUserIndex     = 'p'
 	prefixActive        = 'a'
 	prefixPush          = 'd'
+	prefixWebhook       = 'w'
+	prefixFeed          = 'x'
 	separator           = 0x00
 	escape              = 0x01 // in a client id: 00 -> 01 01, 01 -> 01 02
 	escapedSeparator    = 0x01

@@ -15,8 +15,12 @@ func (t *tx) makeRoom(d *draft, owner string, kind RoomKind, name string, guest 
 	d.head.Gone = d.head.Total
 	d.headChanged, d.access = true, true
 	if owner == "" {
+		if kind != Direct { // which has its two users to name yet
+			t.tellRoom(d, FeedCreated, "")
+		}
 		return 0
 	}
+	t.tellRoom(d, FeedCreated, owner)
 	st.Members = 1
 	m := Member{Role: RoleOwner, Since: d.head.Seq, At: t.now}
 	t.setMember(d, owner, m)
@@ -47,6 +51,7 @@ func (t *tx) makeDirect(d *draft, by string) Result {
 	t.makeRoom(d, "", Direct, "", GuestDefault)
 	st := d.change()
 	st.Members, st.Owner = 2, by
+	t.tellRoom(d, FeedCreated, by)
 	for _, u := range [...]string{a, b} {
 		m := Member{Role: RoleMember, Since: d.head.Seq, At: t.now}
 		t.setMember(d, u, m)
@@ -92,6 +97,9 @@ func (t *tx) roomSet(c *RoomSet) Result {
 	if c.Kind != nil && !c.Kind.known() || c.Guest != nil && !c.Guest.known() {
 		return Result{Outcome: Conflict, Detail: "there is no such kind of room or guest access"}
 	}
+	if c.BeforeSend != nil && *c.BeforeSend > BeforeSendClosed {
+		return Result{Outcome: Conflict, Detail: "there is no such setting of before_send"}
+	}
 	if c.StateBy != nil && *c.StateBy > StateByOperators || c.StateMS != nil && *c.StateMS < 0 || c.LiveMS != nil && *c.LiveMS < 0 {
 		return Result{Outcome: Conflict, Detail: "there is no such setting of state"}
 	}
@@ -114,6 +122,10 @@ func (t *tx) roomSet(c *RoomSet) Result {
 	if c.Kind != nil {
 		st.Kind, d.access = *c.Kind, true
 	}
+	if c.BeforeSend != nil {
+		st.BeforeSend = *c.BeforeSend
+	}
+	t.tellRoom(d, FeedUpdated, c.By.User)
 	return Result{Seq: d.head.Seq}
 }
 
@@ -151,6 +163,7 @@ func (t *tx) roomDelete(c *RoomDelete) Result {
 	d.head.First, d.head.Gone, d.head.GonePos = d.head.Seq+1, d.head.Total, d.head.Pos
 	d.head.Holes = nil
 	d.headChanged, d.access = true, true
+	t.tellRoom(d, FeedDeleted, c.By.User)
 	return Result{Seq: d.head.Seq}
 }
 

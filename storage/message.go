@@ -140,6 +140,7 @@ func (t *tx) pushEntry(d *draft, e *Entry, from Actor, role Role, tail []byte, t
 	e.Total = h.Total
 	d.headChanged = true
 	d.entries = append(d.entries, e)
+	t.tellEntry(d, e)
 	t.buf = e.appendTo(t.buf[:0])
 	t.write(entryKey(d.key, e.Seq), t.buf)
 	if e.Collapse != "" {

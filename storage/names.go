@@ -84,6 +84,16 @@ func wellNamed(c Command) bool {
 		return goodSession(c.Session)
 	case *EndDevice:
 		return goodSession(c.Session)
+	case *FeedHooks:
+		for _, n := range c.Names {
+			if !good(n) || n == "" {
+				return false
+			}
+		}
+	case *FeedDead:
+		return good(c.Hook)
+	case *FeedRetry:
+		return good(c.Hook)
 	case *NodeUp:
 		return good(c.Node)
 	case *NodeLost:

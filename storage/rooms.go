@@ -177,7 +177,7 @@ func picture(k RoomKey, st *settings, h Head) *Room {
 	return &Room{
 		Key: k, Kind: st.Kind, Name: st.Name, Guest: st.Guest, Frozen: st.Frozen, Owner: st.Owner,
 		Made: st.Made, Members: st.Members, Slow: st.Slow, Pinned: st.Pinned, Restricted: st.Restricted > 0,
-		States: st.States, StateBy: st.StateBy, StateMS: st.StateMS, LiveMS: st.LiveMS, MadePos: st.MadePos, Head: h,
+		States: st.States, StateBy: st.StateBy, StateMS: st.StateMS, LiveMS: st.LiveMS, MadePos: st.MadePos, BeforeSend: st.BeforeSend, Head: h,
 	}
 }
 

@@ -60,6 +60,7 @@ type Store struct {
 	nodes    map[string]nodeState // numbering; owned by Apply
 	epochs   map[SessionID]uint64 // newest epoch of sessions that published lately; owned by Apply
 	accounts map[UserKey]*account // users who did something lately, nil = there is no such user; owned by Apply
+	feed     feed                 // as meta
 	metaMu   sync.RWMutex
 	stats    Stats // under metaMu
 
@@ -186,8 +187,15 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
+	if b, err = s.get(feedMetaKey()); err != nil {
+		return err
+	}
+	f, err := decodeFeed(b)
+	if err != nil {
+		return err
+	}
 	s.metaMu.Lock()
-	s.meta = m
+	s.meta, s.feed = m, f
 	s.metaMu.Unlock()
 	return s.scanNodes(func(name string, st nodeState) { s.nodes[name] = st })
 }

@@ -90,6 +90,37 @@ func ParseStateBy(s string) (by StateBy, ok bool) {
 	return 0, false
 }
 
+// BeforeSend says whether the hook before a send is asked about a room's messages, and what holds when it does not answer.
+type BeforeSend byte
+
+// Whether it is asked. The zero value is: as the configuration says.
+const (
+	BeforeSendDefault BeforeSend = iota
+	BeforeSendOff
+	BeforeSendOpen   // without an answer the message is taken
+	BeforeSendClosed // without an answer it is refused
+)
+
+var beforeSendNames = [...]string{"default", "off", "open", "closed"}
+
+// String returns the name used on the wire.
+func (b BeforeSend) String() string {
+	if int(b) < len(beforeSendNames) {
+		return beforeSendNames[b]
+	}
+	return ""
+}
+
+// ParseBeforeSend reads a name of the wire; ok is false for any other text.
+func ParseBeforeSend(s string) (b BeforeSend, ok bool) {
+	for i, n := range beforeSendNames {
+		if n == s {
+			return BeforeSend(i), true
+		}
+	}
+	return 0, false
+}
+
 // Role is a user's place in a room.
 type Role string
 
@@ -124,6 +155,8 @@ type settings struct {
 
 	MadePos uint64 `cbor:"17,keyasint,omitempty"` // place over all rooms at which it was made
 	Swept   int64  `cbor:"18,keyasint,omitempty"` // log time (ms) when ended mutes and bans were forgotten last
+
+	BeforeSend BeforeSend `cbor:"70,keyasint,omitempty"`
 }
 
 // Head is the end of a room's log.
@@ -165,6 +198,8 @@ type Room struct {
 	StateMS int64  // each key of state is told at most once in that time, 0 = with every change
 	LiveMS  int64  // the same of live values
 	MadePos uint64 // place over all rooms at which it was made: what is older is of a room of that name before
+
+	BeforeSend BeforeSend
 
 	Head Head
 }

@@ -79,6 +79,7 @@ type verifier struct {
 	v     *Verified
 	fault func(error)
 	m     meta
+	feed  feed
 
 	room RoomKey // whose entries are being read
 	head Head
@@ -199,6 +200,10 @@ func (c *verifier) record(k, b []byte) error {
 		return err
 	case prefixPush:
 		return c.pushes(b)
+	case prefixWebhook:
+		return c.webhookRecord(k, b)
+	case prefixFeed:
+		return c.feedRecord(k, b)
 	case prefixSecret:
 		if r := readRecord(b, secretVersion); r.bad {
 			return ErrEntry
