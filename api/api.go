@@ -102,6 +102,7 @@ func New(cfg Config) (*API, error) {
 	a.registerEvents(h)
 	a.registerPublish(h)
 	a.registerCluster(h)
+	a.registerWebhooks(h)
 	var err error
 	a.doc = finish(h.OpenAPI())
 	if a.openAPI, err = json.Marshal(a.doc); err != nil {

@@ -75,14 +75,15 @@ func TestOpenAPIRoutes(t *testing.T) {
 		"GET /me/devices", "GET /me/inbox", "GET /rooms", "GET /rooms/{room}", "GET /rooms/{room}/audit",
 		"GET /rooms/{room}/events", "GET /rooms/{room}/members", "GET /rooms/{room}/messages", "GET /rooms/{room}/presence",
 		"GET /rooms/{room}/state/{key}", "GET /users", "GET /users/{user}", "GET /users/{user}/devices",
-		"GET /users/{user}/presence", "GET /whoami", "PATCH /rooms/{room}", "PATCH /users/{user}", "POST /auth/guest",
-		"POST /auth/login", "POST /auth/logout", "POST /auth/register_token", "POST /broadcast", "POST /me/inbox/read",
-		"POST /publish", "POST /publish/bulk", "POST /rooms", "POST /rooms/{room}/announce", "POST /rooms/{room}/ban",
-		"POST /rooms/{room}/freeze", "POST /rooms/{room}/invite", "POST /rooms/{room}/join", "POST /rooms/{room}/kick",
-		"POST /rooms/{room}/leave", "POST /rooms/{room}/messages", "POST /rooms/{room}/mute", "POST /rooms/{room}/pin",
-		"POST /rooms/{room}/read", "POST /rooms/{room}/role", "POST /rooms/{room}/slow", "POST /rooms/{room}/unban",
-		"POST /rooms/{room}/unfreeze", "POST /rooms/{room}/unmute", "POST /users", "PUT /me/blocks/{user}",
-		"PUT /me/contacts/{user}", "PUT /me/devices/{device}/push", "PUT /rooms/{room}/state/{key}",
+		"GET /users/{user}/presence", "GET /webhooks", "GET /webhooks/{name}/dead", "GET /whoami", "PATCH /rooms/{room}",
+		"PATCH /users/{user}", "POST /auth/guest", "POST /auth/login", "POST /auth/logout", "POST /auth/register_token",
+		"POST /broadcast", "POST /me/inbox/read", "POST /publish", "POST /publish/bulk", "POST /rooms",
+		"POST /rooms/{room}/announce", "POST /rooms/{room}/ban", "POST /rooms/{room}/freeze", "POST /rooms/{room}/invite",
+		"POST /rooms/{room}/join", "POST /rooms/{room}/kick", "POST /rooms/{room}/leave", "POST /rooms/{room}/messages",
+		"POST /rooms/{room}/mute", "POST /rooms/{room}/pin", "POST /rooms/{room}/read", "POST /rooms/{room}/role",
+		"POST /rooms/{room}/slow", "POST /rooms/{room}/unban", "POST /rooms/{room}/unfreeze", "POST /rooms/{room}/unmute",
+		"POST /users", "POST /webhooks/{name}/dead/retry", "PUT /me/blocks/{user}", "PUT /me/contacts/{user}",
+		"PUT /me/devices/{device}/push", "PUT /rooms/{room}/state/{key}",
 	}, routes); diff != "" {
 		t.Error(diff)
 	}

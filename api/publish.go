@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
@@ -110,7 +111,7 @@ func (a *API) registerPublish(h huma.API) {
 		if bad != nil {
 			return nil, fail(bad)
 		}
-		wait, err := a.publish(ctx, &p)
+		wait, err := a.publish(ctx, &before.Line{}, &p)
 		if err != nil {
 			return nil, fail(err)
 		}
@@ -138,8 +139,9 @@ func (a *API) registerPublish(h huma.API) {
 // publishAll hands all of them to the log in order, then waits for their answers.
 func (a *API) publishAll(ctx context.Context, all []published) []bulkAnswer {
 	waits := make([]func() (publishAnswer, error), len(all))
+	line := &before.Line{}
 	for i := range all {
-		wait, err := a.publish(ctx, &all[i])
+		wait, err := a.publish(ctx, line, &all[i])
 		if err != nil {
 			wait = func() (publishAnswer, error) { return publishAnswer{}, err }
 		}
@@ -157,8 +159,8 @@ func (a *API) publishAll(ctx context.Context, all []published) []bulkAnswer {
 	return out
 }
 
-// publish sets a publish in motion; wait returns what became of it.
-func (a *API) publish(ctx context.Context, p *published) (wait func() (publishAnswer, error), err error) {
+// publish sets a publish in motion, after those that are in the line before it; wait returns what became of it.
+func (a *API) publish(ctx context.Context, line *before.Line, p *published) (wait func() (publishAnswer, error), err error) {
 	if !topic.ValidClientID(p.ClientID) {
 		return nil, problem.New(problem.BadPayload, "clientid: it is UTF-8 of at most %d bytes.", topic.MaxClientID)
 	}
@@ -189,7 +191,7 @@ func (a *API) publish(ctx context.Context, p *published) (wait func() (publishAn
 	default:
 		return nil, problem.New(problem.Unsupported, "Only messages, state and read marks are published by HTTP; calls have routes of their own.")
 	}
-	done := a.cfg.Calls.Begin(ctx, cmd, room)
+	done := a.cfg.Calls.BeginIn(ctx, line, cmd, room)
 	return func() (publishAnswer, error) {
 		r, err := done()
 		if err != nil {

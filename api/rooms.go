@@ -38,6 +38,7 @@ type roomSettings struct {
 	State         *string `json:"state,omitempty" doc:"members or operators: who sets the room's state"`
 	StateInterval *int64  `json:"state_interval_ms,omitempty" doc:"a reader gets each state key at most once in that time; 0 with every change"`
 	LiveInterval  *int64  `json:"live_interval_ms,omitempty" doc:"the same of live values"`
+	BeforeSend    *string `json:"before_send,omitempty" enum:"default,off,open,closed" doc:"whether the hook before a send is asked, and what holds without an answer"`
 }
 
 type roomGetRequest struct {
@@ -101,7 +102,7 @@ func (a *API) registerRooms(h huma.API) {
 	}, func(ctx context.Context, in *roomSetRequest) (*answer[calls.RoomInfo], error) {
 		return answered(c.RoomSet(ctx, identityOf(ctx), calls.RoomSetInput{
 			Room: in.Room, Name: in.Body.Name, Kind: in.Body.Kind, Guest: in.Body.Guest, State: in.Body.State,
-			StateInterval: in.Body.StateInterval, LiveInterval: in.Body.LiveInterval,
+			StateInterval: in.Body.StateInterval, LiveInterval: in.Body.LiveInterval, BeforeSend: in.Body.BeforeSend,
 		}))
 	})
 	huma.Register(h, huma.Operation{

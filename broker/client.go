@@ -13,6 +13,7 @@ import (
 	"github.com/madang-chat/madang/broker/transport"
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/quota"
@@ -74,6 +75,7 @@ type client struct {
 	// Owned by the reader.
 	filters  *topic.Held // granted, counted against limits.filters_per_session
 	aliases  map[uint16]string
+	line     *before.Line                  // of what waits for the hook before a send; nil = nothing ever did
 	previous map[uint16]storage.Unfinished // what the connection before left and the client has not come back to
 	pings    uint64                        // PINGREQs so far
 	flooding int                           // publishes in a row that were above the quota

@@ -7,6 +7,7 @@ import (
 
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/storage"
@@ -88,6 +89,7 @@ type Config struct {
 	Auth   Authenticator
 	Rules  *hooks.Publishing
 	Calls  Calls
+	Before *before.Asker   // asked before a message is taken; nil = nobody is
 	Quotas *quota.Quotas   // what a user, or a guest's address, may send; nil = no limits
 	Logins *quota.Quotas   // how often an address may connect; nil = no limits
 	Ready  <-chan struct{} // closed when the node may serve

@@ -321,6 +321,9 @@ func (b *Broker) prepareWill(c *client, pk *packets.Packet) *problem.Problem {
 	if bad == nil && a.Append == nil && a.Live == nil {
 		bad = problem.New(problem.Unsupported, "A will is a message or a live value; nothing else.")
 	}
+	if bad == nil && a.Append != nil && b.cfg.Before.Asks(a.Append) {
+		bad = b.cfg.Before.Wait(c.ctx, a.Append) // now: it is published by the log, which asks nobody
+	}
 	if bad != nil {
 		return bad
 	}

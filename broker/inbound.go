@@ -13,6 +13,7 @@ import (
 
 	"github.com/madang-chat/madang/broker/transport"
 	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/storage"
@@ -72,7 +73,7 @@ func (c *client) read(pr *transport.PacketReader) (silent bool) {
 func (c *client) atOnce(first byte, body []byte) bool {
 	l := &c.b.cfg.Limits
 	if first&typeMask != typePublish || first>>1&3 > 1 || len(body) > c.b.heldPacket() || c.flooding > 0 ||
-		c.b.cfg.Log.Space() != nil || c.acks.full(int64(len(body)), l.InFlight, l.InFlightBytes) {
+		c.b.space() != nil || c.acks.full(int64(len(body)), l.InFlight, l.InFlightBytes) {
 		return false
 	}
 	c.lastRead.Store(c.b.now())
@@ -249,7 +250,7 @@ func (c *client) hold(a *ack) error {
 	if c.version == version5 && a.kind != 0 && c.acks.inFlight() >= l.InFlight {
 		return closing{reasonReceiveMaximum}
 	}
-	space := c.b.cfg.Log.Space()
+	space := c.b.space()
 	if space != nil || c.acks.full(a.size, l.InFlight, l.InFlightBytes) {
 		defer c.holding()()
 	}
@@ -284,18 +285,18 @@ func (c *client) decide(a *ack, pk *packets.Packet) {
 		c.settle(a, storage.Result{}, bad)
 	case action.Append != nil:
 		a.room, a.cid, a.hash = action.Append.Room.Room, action.Append.CID, action.Append.Hash
-		if c.unanswered.Load() { // what comes after it must not come before it in the log
-			c.unsaid(a, calls.Refused(calls.ErrStorageFull))
-			return
+		if c.line.Empty() && !c.b.cfg.Before.Asks(action.Append) {
+			c.propose(a, action.Append)
+		} else {
+			c.ask(a, action.Append)
 		}
-		c.b.cfg.Log.Propose(action.Append, func(r storage.Result, err error) { c.answered(a, r, err) })
 	case action.State != nil:
 		a.room = action.State.Room.Room
-		if c.unanswered.Load() {
-			c.unsaid(a, calls.Refused(calls.ErrStorageFull))
-			return
+		if c.line.Empty() {
+			c.propose(a, action.State)
+		} else {
+			c.ask(a, action.State)
 		}
-		c.b.cfg.Log.Propose(action.State, func(r storage.Result, err error) { c.answered(a, r, err) })
 	case action.Live != nil:
 		c.b.publishLive(c, action.Live, true)
 		c.settle(a, storage.Result{}, nil)
@@ -307,6 +308,38 @@ func (c *client) decide(a *ack, pk *packets.Packet) {
 	case action.Call != nil:
 		c.settle(a, storage.Result{}, c.call(action.Call, pk.FixedHeader.Qos, pk.Properties.CorrelationData))
 	}
+}
+
+// propose hands a message or a state to the log.
+func (c *client) propose(a *ack, cmd storage.Command) {
+	if c.unanswered.Load() { // what comes after it must not come before it in the log
+		c.unsaid(a, calls.Refused(calls.ErrStorageFull))
+		return
+	}
+	c.b.cfg.Log.Propose(cmd, func(r storage.Result, err error) { c.answered(a, r, err) })
+}
+
+// ask is propose for what must be asked about first, and for what comes after such a message.
+func (c *client) ask(a *ack, cmd storage.Command) {
+	if c.line == nil {
+		c.line = &before.Line{}
+	}
+	c.line.Do(c.b.cfg.Before, cmd, func(bad *problem.Problem) {
+		if bad != nil {
+			c.settle(a, storage.Result{}, bad)
+			return
+		}
+		c.propose(a, cmd)
+	})
+}
+
+// space returns nil, or, while too much waits for the log or for an answer of the hook before a send, a channel that is
+// closed when that has passed.
+func (b *Broker) space() <-chan struct{} {
+	if s := b.cfg.Log.Space(); s != nil {
+		return s
+	}
+	return b.cfg.Before.Space()
 }
 
 // answered is the log's answer to a message; it runs on the log's goroutine and does not block.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
@@ -35,6 +36,9 @@ type Store interface {
 	PublicRooms(ns, after string, look int, match func(room, name string) bool, limit int) (storage.Looked, error)
 	Members(k storage.RoomKey, after string, limit int) ([]storage.RoomMember, error)
 	Audit(k storage.RoomKey, before uint64, limit int) ([]storage.AuditRecord, error)
+	Feed() (first, next uint64, on bool)
+	Webhooks() ([]storage.Webhook, error)
+	DeadLetters(hook string, after uint64, limit int) ([]storage.DeadLetter, error)
 	Delivered(item uint64) (bool, error)
 	User(ns, user string) (*storage.User, error)
 	FindUsers(ns, fold, after string, limit int) (storage.FoundUsers, error)
@@ -63,6 +67,7 @@ type Config struct {
 	Store Store
 	Auth  Tokens
 
+	Before           *before.Asker           // asked before a message is taken; nil = nobody is
 	DefaultNamespace string                  // "chat"
 	Node             string                  // shown by whoami; "" = not shown
 	Message          int                     // largest message in bytes; 256 KiB

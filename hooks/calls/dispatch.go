@@ -156,6 +156,10 @@ var builtIn = map[string]func(*Calls) Method{
 	"user.set":      func(c *Calls) Method { return typed(c.UserSet) },
 	"user.delete":   func(c *Calls) Method { return typed(c.UserDelete) },
 	"user.search":   func(c *Calls) Method { return typed(c.UserSearch) },
+
+	"webhooks":       func(c *Calls) Method { return typed(c.Webhooks) },
+	"webhooks.dead":  func(c *Calls) Method { return typed(c.WebhookDead) },
+	"webhooks.retry": func(c *Calls) Method { return typed(c.WebhookRetry) },
 }
 
 // names lists every method, for whoever asked for another.

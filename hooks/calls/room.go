@@ -40,6 +40,7 @@ type RoomSetInput struct {
 	State         *string `json:"state,omitempty"`             // members or operators: who sets its state
 	StateInterval *int64  `json:"state_interval_ms,omitempty"` // a reader gets each state key at most once in that time
 	LiveInterval  *int64  `json:"live_interval_ms,omitempty"`  // and each live value
+	BeforeSend    *string `json:"before_send,omitempty"`       // default, off, open or closed: whether the hook is asked, and what holds without an answer
 }
 
 // RoomInfo is a room as the caller sees it.
@@ -54,6 +55,8 @@ type RoomInfo struct {
 
 	StateInterval int64 `json:"state_interval_ms"` // a reader gets each state key at most once in that time, 0 = with every change
 	LiveInterval  int64 `json:"live_interval_ms"`  // and each live value
+
+	BeforeSend string `json:"before_send,omitempty"` // off, open or closed; absent: as the configuration says
 
 	Pinned    []uint64     `json:"pinned"` // seqs, the one pinned last in front
 	Members   uint64       `json:"members"`
@@ -71,8 +74,13 @@ type RoomDeleted struct {
 }
 
 func infoOf(r *storage.Room, role storage.Role) RoomInfo {
+	beforeSend := ""
+	if r.BeforeSend != storage.BeforeSendDefault {
+		beforeSend = r.BeforeSend.String()
+	}
 	return RoomInfo{
-		Room: r.Key.Room, Kind: r.Kind.String(), Name: r.Name, Guest: r.GuestMay().String(), Frozen: r.Frozen,
+		BeforeSend: beforeSend,
+		Room:       r.Key.Room, Kind: r.Kind.String(), Name: r.Name, Guest: r.GuestMay().String(), Frozen: r.Frozen,
 		SlowMode: r.Slow, State: r.StateBy.String(), StateInterval: r.StateMS, LiveInterval: r.LiveMS,
 		Pinned: append([]uint64{}, r.Pinned...), Members: r.Members, Head: r.Head.Seq, N: r.Head.N, First: r.Head.First, CreatedAt: r.Made, Role: role,
 	}
@@ -151,7 +159,7 @@ func (c *Calls) RoomSet(ctx context.Context, id auth.Identity, in RoomSetInput) 
 	cmd := &storage.RoomSet{Room: k, By: ActorOf(id), Name: in.Name}
 	if in == (RoomSetInput{Room: in.Room}) {
 		return RoomInfo{}, problem.New(problem.BadPayload,
-			"There is nothing to change; give name, kind, guest, state, state_interval_ms or live_interval_ms.")
+			"There is nothing to change; give name, kind, guest, state, state_interval_ms, live_interval_ms or before_send.")
 	}
 	if in.State != nil {
 		by, ok := storage.ParseStateBy(*in.State)
@@ -164,6 +172,13 @@ func (c *Calls) RoomSet(ctx context.Context, id auth.Identity, in RoomSetInput) 
 		if ms != nil && (*ms < 0 || *ms > maxInterval) {
 			return RoomInfo{}, problem.New(problem.BadPayload, "An interval is a number of 0 to %d milliseconds.", maxInterval)
 		}
+	}
+	if in.BeforeSend != nil {
+		b, ok := storage.ParseBeforeSend(*in.BeforeSend)
+		if !ok {
+			return RoomInfo{}, problem.New(problem.BadPayload, "before_send: %.40q is none; default, off, open and closed are.", *in.BeforeSend)
+		}
+		cmd.BeforeSend = &b
 	}
 	cmd.StateMS, cmd.LiveMS = in.StateInterval, in.LiveInterval
 	if in.Name != nil {
@@ -193,6 +208,7 @@ func (c *Calls) RoomSet(ctx context.Context, id auth.Identity, in RoomSetInput) 
 		r, err := c.cfg.Store.Room(k)
 		return r == nil || (cmd.Name == nil || r.Name == *cmd.Name) && (cmd.Kind == nil || r.Kind == *cmd.Kind) &&
 			(cmd.Guest == nil || r.Guest == *cmd.Guest) && (cmd.StateBy == nil || r.StateBy == *cmd.StateBy) &&
+			(cmd.BeforeSend == nil || r.BeforeSend == *cmd.BeforeSend) &&
 			same(r.StateMS, cmd.StateMS) && same(r.LiveMS, cmd.LiveMS), err
 	})
 	if err != nil {

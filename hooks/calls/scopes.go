@@ -37,6 +37,8 @@ var scopes = map[string]auth.Scope{
 	"presence.room": auth.ScopeRead, "devices.list": auth.ScopeUsers, "devices.listOf": auth.ScopeUsers, "devices.kick": auth.ScopeUsers,
 	"devices.kickAll": auth.ScopeUsers, "devices.kickOf": auth.ScopeUsers, "devices.kickAllOf": auth.ScopeUsers, "devices.push": auth.ScopeUsers,
 
+	"webhooks": auth.ScopeAdmin, "webhooks.dead": auth.ScopeAdmin, "webhooks.retry": auth.ScopeAdmin,
+
 	"broadcast.post": auth.ScopeBroadcast, "broadcast.list": auth.ScopeRead,
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/storage"
 )
@@ -20,17 +21,32 @@ func (c *Calls) write(ctx context.Context, cmd storage.Command) (storage.Result,
 
 // propose hands cmd to the log; what it returns waits for the result.
 func (c *Calls) propose(ctx context.Context, cmd storage.Command) (wait func() (storage.Result, error)) {
+	return c.proposeIn(ctx, &before.Line{}, cmd)
+}
+
+// proposeIn is propose at cmd's turn in a line, after it was asked about, if it must be.
+func (c *Calls) proposeIn(ctx context.Context, line *before.Line, cmd storage.Command) (wait func() (storage.Result, error)) {
 	type answer struct {
 		r   storage.Result
 		err error
+		bad *problem.Problem
 	}
 	done := make(chan answer, 1)
-	c.cfg.Log.Propose(cmd, func(r storage.Result, err error) { done <- answer{r, err} })
+	line.Do(c.cfg.Before, cmd, func(bad *problem.Problem) {
+		if bad != nil {
+			done <- answer{bad: bad}
+			return
+		}
+		c.cfg.Log.Propose(cmd, func(r storage.Result, err error) { done <- answer{r: r, err: err} })
+	})
 	return func() (storage.Result, error) {
 		timer := time.NewTimer(c.cfg.AckWait)
 		defer timer.Stop()
 		select {
 		case a := <-done:
+			if a.bad != nil {
+				return storage.Result{}, a.bad
+			}
 			if a.err != nil {
 				return storage.Result{}, logProblem(a.err)
 			}
@@ -53,10 +69,18 @@ func noGuest(id auth.Identity, what string) error {
 	return nil
 }
 
-// Begin proposes cmd, about a room, and returns what waits for its result, until the room shows it here. Commands that are
-// begun one after the other are in the log in that order.
+// Begin proposes cmd, about a room, and returns what waits for its result, until the room shows it here. It may be asked
+// about first.
 func (c *Calls) Begin(ctx context.Context, cmd storage.Command, room storage.RoomKey) (wait func() (storage.Result, error)) {
-	done := c.propose(ctx, cmd)
+	return c.BeginIn(ctx, &before.Line{}, cmd, room)
+}
+
+// BeginIn is Begin for commands of one sender that are to be in the log in the order of the calls, whatever is asked about
+// some of them before.
+func (c *Calls) BeginIn(
+	ctx context.Context, line *before.Line, cmd storage.Command, room storage.RoomKey,
+) (wait func() (storage.Result, error)) {
+	done := c.proposeIn(ctx, line, cmd)
 	return func() (storage.Result, error) {
 		res, err := done()
 		if err != nil {

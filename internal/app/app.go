@@ -39,8 +39,10 @@ import (
 	"github.com/madang-chat/madang/cluster"
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/hooks/quota"
+	"github.com/madang-chat/madang/hooks/webhook"
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/internal/config"
 	"github.com/madang-chat/madang/internal/roster"
@@ -76,18 +78,20 @@ type App struct {
 	roster  *roster.Roster
 	giveWay chan struct{} // 1-buffered: look whether this node leads and should not
 
-	store   *storage.Store
-	node    *cluster.Node
-	auth    *auth.Chain
-	calls   *calls.Calls
-	rules   *hooks.Publishing
-	broker  *broker.Broker
-	metrics *prometheus.Registry
-	quotas  *quota.Quotas // of users and guests' addresses, by MQTT and HTTP together
-	secret  atomic.Pointer[[]byte]
-	closing atomic.Bool // the log takes nothing any more
-	full    atomic.Bool // the disk is nearly full
-	space   space
+	store    *storage.Store
+	node     *cluster.Node
+	auth     *auth.Chain
+	calls    *calls.Calls
+	rules    *hooks.Publishing
+	webhooks *webhook.Hooks
+	before   *before.Asker
+	broker   *broker.Broker
+	metrics  *prometheus.Registry
+	quotas   *quota.Quotas // of users and guests' addresses, by MQTT and HTTP together
+	secret   atomic.Pointer[[]byte]
+	closing  atomic.Bool // the log takes nothing any more
+	full     atomic.Bool // the disk is nearly full
+	space    space
 
 	listeners map[string]*transport.Listener
 	web       *webServer
@@ -259,6 +263,9 @@ func (a *App) openRules(*Options) error {
 	a.auth = chain
 	a.onStop("auth", func(context.Context) error { chain.Close(); return nil })
 
+	if err := a.openWebhooks(); err != nil {
+		return err
+	}
 	a.roster = roster.New(a.tellsOfItself)
 	log := a.commands()
 	a.quotas = quota.New(quota.Limits{
@@ -266,7 +273,7 @@ func (a *App) openRules(*Options) error {
 	})
 	kind, _ := storage.ParseRoomKind(c.Rooms.AutoCreate)
 	a.calls = calls.New(calls.Config{
-		Log: log, Store: a.store, Auth: chain, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
+		Log: log, Store: a.store, Auth: chain, Before: a.before, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
 		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, RoomMembers: c.Rooms.Members, Contacts: c.Limits.Contacts, ContactsPerDay: c.Limits.ContactsPerDay,
 		AckWait: c.Limits.AckWait, Logger: a.log, Online: online{a}, Relations: a.store,
 		Register: c.Auth.Register, Registers: quota.New(quota.Limits{Messages: c.Limits.RegisterRate}), OwnAttributes: c.Auth.OwnAttributes,
@@ -277,7 +284,7 @@ func (a *App) openRules(*Options) error {
 		peers = a.node.Peers()
 	}
 	a.broker = broker.New(broker.Config{
-		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Peers: peers, Auth: chain, Calls: a.calls,
+		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Peers: peers, Auth: chain, Calls: a.calls, Before: a.before,
 		Ready: a.ready, Elsewhere: a.roster.Elsewhere,
 		Rules:  a.rules,
 		Quotas: a.quotas, Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
@@ -341,6 +348,7 @@ func (a *App) Start() {
 	a.running.Go(func() { duties.Run(a.ctx) })
 	deletions := &broker.Deletions{Store: a.store, Log: a.commands(), Leader: a.node, Logger: a.log.With("component", "deletions")}
 	a.running.Go(func() { deletions.Run(a.ctx) })
+	a.running.Go(func() { a.webhooks.Run(a.ctx) })
 	a.running.Go(a.becomeReady)
 	a.running.Go(a.watchSpace)
 	a.running.Go(a.giveLeadershipAway)

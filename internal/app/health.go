@@ -79,6 +79,8 @@ func (h health) Ready(context.Context) []api.Check {
 func (a *App) register() {
 	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.metrics.MustRegister(a.broker.Collectors()...)
+	a.metrics.MustRegister(a.webhooks.Collector())
+	a.metrics.MustRegister(a.before.Collectors()...)
 	counter := func(name, help string, f func() float64) {
 		a.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "madang", Name: name, Help: help}, f))
 	}

@@ -168,6 +168,12 @@ var elsewhere = map[string]string{
 
 	"DELETE /me/devices/{device}":           "package broker: TestDevices",
 	"DELETE /users/{user}/devices/{device}": "the same rule as DELETE /users/{user}/devices",
+	"GET /webhooks":                         "TestWebhooksAreTheAdmins",
+	"GET /webhooks/{name}/dead":             "TestWebhooksAreTheAdmins",
+	"POST /webhooks/{name}/dead/retry":      "TestWebhooksAreTheAdmins",
+	"webhooks":                              "TestWebhooksAreTheAdmins",
+	"webhooks.dead":                         "TestWebhooksAreTheAdmins",
+	"webhooks.retry":                        "TestWebhooksAreTheAdmins",
 
 	"POST /rooms/{room}/join":  "TestJoinAndLeave",
 	"POST /rooms/{room}/leave": "TestJoinAndLeave",

@@ -24,8 +24,11 @@ type Config struct {
 	Limits    Limits
 	Rooms     Rooms
 	Log       Log
+	Hooks     Hooks
+	Webhooks  []Webhook // of the file; no key of the table
 
-	sources map[string]Source // by key; absent = the built-in default
+	sources   map[string]Source // by key; absent = the built-in default
+	hookLines []int             // where each of Webhooks begins
 }
 
 // Node is who this process is and where it keeps its data.

@@ -118,7 +118,7 @@ func TestKeysCoverConfig(t *testing.T) {
 			t.Errorf("%s: %q is no sentence", k.Name, k.Doc)
 		}
 	}
-	if fields := countFields(*c); len(seen) != fields {
+	if fields := countFields(*c) - 1; len(seen) != fields { // Webhooks is a list of the file alone
 		t.Errorf("%d keys for %d fields", len(seen), fields)
 	}
 }

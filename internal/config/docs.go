@@ -106,6 +106,7 @@ func WriteMarkdown(w io.Writer) error {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n",
 			k.Name, strings.ReplaceAll(k.kindOrChoice(), "|", ", "), code(k.Default), dev, doc)
 	}
+	writeWebhookDocs(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -92,6 +92,7 @@ var table = func() []*Key {
 		Doc: "Certificates (PEM) of those who sign the client certificates asked of every caller.",
 	})
 	keys = append(keys, restKeys()...)
+	keys = append(keys, hookKeys()...)
 	return append(keys, limitKeys()...)
 }()
 

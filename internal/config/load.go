@@ -48,7 +48,9 @@ func Load(o Options) (*Config, error) {
 		if err != nil {
 			return nil, &Error{Source: Source{Layer: File, Name: o.File}, Msg: reason(err)}
 		}
-		all, errs = readYAML(o.File, data)
+		r := readYAML(o.File, data)
+		all, errs, c.Webhooks, c.hookLines = r.found, r.errs, r.hooks, r.hookLines
+		c.sources[webhooksKey] = Source{Layer: File, Name: o.File}
 	}
 	env, envErrs := readEnv(o.Env)
 	flags, flagErrs := readFlags(o)

@@ -29,6 +29,11 @@ func TestMessages(t *testing.T) {
 		{name: "tab", file: "limits:\n\tmessage: 1KiB\n"},
 		{name: "a list", file: "- a\n"},
 		{name: "list of lists", file: "auth:\n  admins: [[a], b]\n"},
+		{name: "webhooks that are none", file: "webhooks:\n  - url: https://x.example\n    evnts: [a]\n    url: y\n    timeout: soon\n    events: {a: b}\n  - just text\n"},
+		{name: "webhooks is a list", file: "webhooks:\n  name: a\n"},
+		{name: "webhooks that cannot be used", file: "webhooks:\n  - name: a b\n    url: ftp://user:pw@x\n  - name: push\n    url: http://10.0.0.1/\n    secret_file: s\n    retries: [5s, soon]\n    rooms: ['[a']\n  - name: push\n    url: https://x.example\n    secret_file: s\n    concurrency: 1000\n"},
+		{name: "a webhook", file: "webhooks:\n  - name: push\n    url: https://x.example\n    secret_file: s\n    events: [message.*]\n"},
+		{name: "before_send", file: "hooks:\n  before_send:\n    url: http://x.example\n    on_failure: maybe\n    rooms: ['a/b']\n"},
 		{name: "no such file", o: Options{File: "nowhere.yaml"}},
 		{name: "environment", o: Options{Env: []string{
 			"MADANG_LIMITS__MESAGE=1KiB", "MADANG_LIMITS__MESSAGE=lots", "MADANG_limits__window=5", "MADANG_AUTH__TRUST=",
@@ -147,7 +152,8 @@ func FuzzYAML(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		all, errs := readYAML("f", data)
+		r := readYAML("f", data)
+		all, errs := r.found, r.errs
 		for _, err := range errs {
 			if !errors.Is(err, ErrInvalid) || err.Error() == "" {
 				t.Errorf("%v is not ErrInvalid", err)

@@ -31,6 +31,7 @@ func (c *Config) Validate() error {
 	v.open()
 	v.auth()
 	v.limits()
+	v.webhooks()
 	return errors.Join(v.errs...)
 }
 
@@ -307,6 +308,7 @@ func (c *Config) CheckFiles() error {
 			v.fail(k.Name, "%s holds less than 32 bytes: make it with `openssl rand -hex 32`", path)
 		}
 	}
+	v.checkWebhookFiles()
 	return errors.Join(v.errs...)
 }
 

@@ -35,21 +35,21 @@ var sections = func() map[string]bool {
 	return m
 }()
 
-// readYAML returns all values of a file, and everything that is wrong with its form. It never panics.
-func readYAML(name string, data []byte) ([]assignment, []error) {
-	r := yamlReader{name: name}
+// readYAML reads all values of a file, and everything that is wrong with its form. It never panics.
+func readYAML(name string, data []byte) *yamlReader {
+	r := &yamlReader{name: name}
 	if len(data) > maxFile {
 		r.fail(0, "", "the file is larger than 1 MiB")
-		return nil, r.errs
+		return r
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		return nil, nil
+		return r
 	case err != nil:
 		r.syntax(err)
-		return nil, r.errs
+		return r
 	}
 	var more yaml.Node
 	switch err := dec.Decode(&more); {
@@ -61,13 +61,16 @@ func readYAML(name string, data []byte) ([]assignment, []error) {
 	if len(doc.Content) == 1 {
 		r.section("", doc.Content[0])
 	}
-	return r.found, r.errs
+	return r
 }
 
 type yamlReader struct {
 	name  string
 	found []assignment
 	errs  []error
+
+	hooks     []Webhook
+	hookLines []int
 }
 
 func (r *yamlReader) fail(line int, key, format string, args ...any) {
@@ -122,6 +125,8 @@ func (r *yamlReader) section(path string, n *yaml.Node) {
 			r.dotted(name, key.Line)
 		case k != nil:
 			r.value(k, val)
+		case name == webhooksKey:
+			r.webhooks(val)
 		case sections[name]:
 			r.section(name, val)
 		default:

@@ -26,6 +26,7 @@ import (
 // Options of Start.
 type Options struct {
 	Set      []string // configuration, key=value
+	File     string   // a file of configuration; "" = none
 	Dir      string   // data; "" = a directory of the test
 	Memory   bool     // data on a file system in memory, for PowerCut
 	Prod     bool     // without --dev
@@ -80,7 +81,7 @@ func (n *Node) start() {
 		"node.name=" + n.o.name, "node.data_dir=" + n.o.Dir, "listeners.mqtt.bind=127.0.0.1:0", "listeners.web.bind=127.0.0.1:0",
 		"listeners.ops.bind=127.0.0.1:0", "limits.disk_reserve=0",
 	}
-	c, err := config.Load(config.Options{Dev: !n.o.Prod, Set: append(set, n.o.Set...)})
+	c, err := config.Load(config.Options{Dev: !n.o.Prod, File: n.o.File, Set: append(set, n.o.Set...)})
 	if err == nil {
 		err = c.Validate()
 	}
@@ -215,4 +216,19 @@ func metric(text, name string) (float64, error) {
 		}
 	}
 	return 0, fmt.Errorf("there is no metric %s", name)
+}
+
+// ReloadWith takes over what may change while the node runs from its file of configuration, as SIGHUP does.
+func (n *Node) ReloadWith(file string) {
+	n.t.Helper()
+	c, err := config.Load(config.Options{Dev: !n.o.Prod, File: file, Set: n.o.Set})
+	if err == nil {
+		err = c.Validate()
+	}
+	if err == nil {
+		err = n.ReloadHooks(c)
+	}
+	if err != nil {
+		n.t.Fatalf("reload: %v", err)
+	}
 }
