@@ -143,6 +143,8 @@ func (t *tx) dispatch(c Command) Result {
 		return t.feedDead(c)
 	case *FeedRetry:
 		return t.feedRetry(c)
+	case *Import:
+		return t.importLines(c)
 	}
 	t.fail(fmt.Errorf("%w: no rule for %T", ErrCommand, c))
 	return Result{}

@@ -359,6 +359,8 @@ func newCommand(k commandKind) Command {
 		return new(SetPush)
 	case kindEndDevice:
 		return new(EndDevice)
+	case kindImport:
+		return new(Import)
 	}
 	if c := newPeopleCommand(k); c != nil {
 		return c

@@ -77,6 +77,9 @@ func (t *tx) stub(d *draft, e *Entry, tail []byte) {
 func (t *tx) replace(d *draft, e *Entry) {
 	t.buf = e.appendTo(t.buf[:0])
 	t.write(entryKey(d.key, e.Seq), t.buf)
+	if e.Message() {
+		t.says(d.key, e.Seq)
+	}
 	if n := len(d.entries); n > 0 && e.Seq >= d.entries[0].Seq {
 		d.entries[e.Seq-d.entries[0].Seq] = e
 		return

@@ -107,6 +107,7 @@ func (t *tx) edit(d *draft, c *Append) (do func(e *Entry), again bool, r Result)
 	}
 	return func(e *Entry) {
 		f.Edits = append(f.Edits, e.Seq)
+		t.says(d.key, c.Target)
 		t.setFold(d.key, c.Target, &f)
 	}, false, Result{}
 }

@@ -44,6 +44,7 @@ import (
 //	x                              ends of the feed
 //	x 'f' id                       item of the feed
 //	x 'd' name 00 id               what a webhook did not take
+//	g ...                          index of what is searched: each node's own, derived from the others (index.go)
 const (
 	prefixMeta          = 'M'
 	prefixNode          = 'N'
@@ -78,6 +79,7 @@ const (
 	prefixPush          = 'd'
 	prefixWebhook       = 'w'
 	prefixFeed          = 'x'
+	prefixIndex         = 'g'
 	separator           = 0x00
 	escape              = 0x01 // in a client id: 00 -> 01 01, 01 -> 01 02
 	escapedSeparator    = 0x01

@@ -164,6 +164,7 @@ func (t *tx) roomDelete(c *RoomDelete) Result {
 	d.head.Holes = nil
 	d.headChanged, d.access = true, true
 	t.tellRoom(d, FeedDeleted, c.By.User)
+	t.changed.indexed(d.key)
 	return Result{Seq: d.head.Seq}
 }
 

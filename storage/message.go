@@ -122,13 +122,18 @@ func (t *tx) push(d *draft, typ string, from Actor, device string, role Role, ta
 
 // pushEntry is push of an entry that says its type, user and device, and may have a collapse_key.
 func (t *tx) pushEntry(d *draft, e *Entry, from Actor, role Role, tail []byte, ttl int64) *Entry {
+	return t.pushAt(d, e, max(t.now, d.head.TS), from, role, tail, ttl)
+}
+
+// pushAt is pushEntry at a time that is not before that of the newest entry.
+func (t *tx) pushAt(d *draft, e *Entry, ts int64, from Actor, role Role, tail []byte, ttl int64) *Entry {
 	t.meta.Pos++
 	h := &d.head
 	h.Seq++
 	if e.Message() {
 		h.N++
 	}
-	h.TS = max(t.now, h.TS)
+	h.TS = ts
 	h.Pos = t.meta.Pos
 	e.Seq, e.N, e.Pos, e.TS = h.Seq, h.N, h.Pos, h.TS
 	if ttl > 0 {
@@ -136,6 +141,9 @@ func (t *tx) pushEntry(d *draft, e *Entry, from Actor, role Role, tail []byte, t
 	}
 	t.json = appendJSON(t.json[:0], d.key, e, t.stamp(d.key.NS, from), role, tail)
 	e.JSON = bytes.Clone(t.json)
+	if e.Erased > 0 { // of an import: what it was is not known
+		e.Erased = uint64(len(e.JSON))
+	}
 	h.Total += uint64(len(e.JSON))
 	e.Total = h.Total
 	d.headChanged = true

@@ -37,6 +37,8 @@ func wellNamed(c Command) bool {
 		return good(c.NS) && goodUser(c.User) && goodUser(c.Other)
 	case *InboxRead:
 		return good(c.NS) && goodUser(c.User)
+	case *Import: // its lines are looked at one by one
+		return goodRoom(c.Room) && good(c.By.User)
 	case *Trim:
 		return goodRoom(c.Room)
 	case *Forget:

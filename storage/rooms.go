@@ -293,6 +293,7 @@ func (t *tx) setMember(d *draft, user string, m Member) {
 		t.write(k, encodeRecord(m))
 	} else {
 		t.remove(k)
+		d.members[user] = Member{} // as who reads the store finds it
 	}
 	if (m.Role != "") != (was.Role != "") {
 		t.changed.Members = append(t.changed.Members, MemberChange{Room: d.key, User: user, Role: m.Role, Since: m.Since})

@@ -27,6 +27,7 @@ func (t *tx) trim(c *Trim) Result {
 	d.head.trimTo(c.Upto + 1)
 	d.head.Gone, d.head.GonePos = e.Total, e.Pos
 	d.headChanged = true
+	t.changed.indexed(d.key)
 	return Result{Seq: c.Upto}
 }
 

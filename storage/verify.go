@@ -70,6 +70,7 @@ func Verify(o Options, fault func(what error)) (v Verified, err error) {
 		return true, nil
 	})
 	c.endRoom()
+	c.endIndex()
 	return v, err
 }
 
@@ -85,6 +86,8 @@ type verifier struct {
 	head Head
 	last *Entry // nil before its first
 	n    uint64 // entries of it so far
+
+	terms int // of the blocks of the index, less the keys of terms
 }
 
 func (c *verifier) meta() error {
@@ -204,6 +207,8 @@ func (c *verifier) record(k, b []byte) error {
 		return c.webhookRecord(k, b)
 	case prefixFeed:
 		return c.feedRecord(k, b)
+	case prefixIndex:
+		return c.index(k, b)
 	case prefixSecret:
 		if r := readRecord(b, secretVersion); r.bad {
 			return ErrEntry

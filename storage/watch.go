@@ -13,6 +13,7 @@ type Changes struct {
 	Marks      []MarkChange   // in log order
 	States     map[StateName]struct{}
 	Reacted    map[Reacted]struct{}
+	Indexed    map[RoomKey]struct{} // of which messages say something else now, or are gone
 	Users      map[UserKey]UserChange
 	Relations  map[Related]struct{}
 	Outbox     bool // items wait
@@ -128,6 +129,13 @@ func (c *Changes) reacted(k Reacted) {
 	c.Reacted[k] = struct{}{}
 }
 
+func (c *Changes) indexed(k RoomKey) {
+	if c.Indexed == nil {
+		c.Indexed = map[RoomKey]struct{}{}
+	}
+	c.Indexed[k] = struct{}{}
+}
+
 func (c *Changes) add(n *Changes) {
 	for k, rc := range n.Rooms {
 		c.mark(k, rc)
@@ -148,6 +156,9 @@ func (c *Changes) add(n *Changes) {
 		c.user(k, u.Ended)
 	}
 	c.Deletions = c.Deletions || n.Deletions
+	for k := range n.Indexed {
+		c.indexed(k)
+	}
 	c.Outbox = c.Outbox || n.Outbox
 	c.FollowedUp = c.FollowedUp || n.FollowedUp
 	c.Wills = c.Wills || n.Wills

@@ -42,7 +42,7 @@ func TestWatcherIsToldWhatChanged(t *testing.T) {
 		},
 		"room deleted": {[]Command{say("r", "olga", "x")}, &RoomDelete{Room: r, By: from("olga")}, Changes{
 			Rooms: map[RoomKey]RoomChange{r: {Access: true, Settings: true}}, Outbox: true,
-			Members: []MemberChange{{r, "olga", "", 1}},
+			Members: []MemberChange{{r, "olga", "", 1}}, Indexed: map[RoomKey]struct{}{r: {}},
 		}},
 		"join": {[]Command{say("r", "olga", "x")}, &Join{Room: r, By: from("ann")}, Changes{
 			Rooms: map[RoomKey]RoomChange{r: {Entries: true, Access: true, Settings: true}}, Outbox: true,
@@ -55,7 +55,7 @@ func TestWatcherIsToldWhatChanged(t *testing.T) {
 		"follow-up": {[]Command{say("r", "olga", "x")}, &FollowUp{ID: 1}, Changes{
 			FollowedUp: true, Members: []MemberChange{{r, "olga", RoleOwner, 0}},
 		}},
-		"trim":      {[]Command{say("r", "olga", "x"), say("r", "olga", "y")}, &Trim{Room: r, Upto: 1, MaxCount: 1}, Changes{}},
+		"trim":      {[]Command{say("r", "olga", "x"), say("r", "olga", "y")}, &Trim{Room: r, Upto: 1, MaxCount: 1}, Changes{Indexed: map[RoomKey]struct{}{r: {}}}},
 		"take":      {nil, taking(phone, 60), Changes{Taken: []Taken{{phone, 1, "a", 1}}}},
 		"drop":      {[]Command{taking(phone, 60)}, &Drop{Session: phone}, Changes{Taken: []Taken{{Session: phone}}}},
 		"subscribe": {[]Command{taking(phone, 60)}, &Subscribe{Session: phone, Epoch: 1, Add: []Subscription{{Filter: "f"}}}, Changes{}},
