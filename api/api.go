@@ -66,6 +66,10 @@ type API struct {
 	streams *streams
 	doc     *huma.OpenAPI
 	backing atomic.Bool // a backup is being made
+
+	exports   chan struct{} // those under way
+	importing atomic.Bool
+
 	openAPI []byte
 	async   []byte // the AsyncAPI document
 	page    []byte // the same for people
@@ -87,7 +91,7 @@ func New(cfg Config) (*API, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{cfg: cfg, log: cfg.Logger.With("component", "api"), mux: http.NewServeMux(), budgets: newBudgets(), streams: newStreams()}
+	a := &API{cfg: cfg, log: cfg.Logger.With("component", "api"), mux: http.NewServeMux(), budgets: newBudgets(), streams: newStreams(), exports: make(chan struct{}, maxExports)}
 	h := humago.NewWithPrefix(a.mux, Base, humaConfig(cfg.Version))
 	h.UseMiddleware(a.identify)
 	registerHealth(h)
@@ -99,6 +103,8 @@ func New(cfg Config) (*API, error) {
 	a.registerState(h)
 	a.registerPeople(h)
 	a.registerPresence(h)
+	a.registerSearch(h)
+	a.registerExport(h)
 	a.registerEvents(h)
 	a.registerPublish(h)
 	a.registerCluster(h)

@@ -152,7 +152,7 @@ func (a *API) backup(ctx huma.Context) {
 	defer a.backing.Store(false)
 	_, w := humago.Unwrap(ctx)
 	w.Header().Set("Content-Type", backupType)
-	out := bufio.NewWriterSize(&patient{w: w, control: http.NewResponseController(w)}, backupPart)
+	out := bufio.NewWriterSize(&patient{w: w, control: http.NewResponseController(w), step: backupStep}, backupPart)
 	if err := a.cfg.Members.Backup(out); err != nil || out.Flush() != nil {
 		a.log.Error("a backup was not finished", "err", err)
 		panic(http.ErrAbortHandler)
@@ -163,10 +163,11 @@ func (a *API) backup(ctx huma.Context) {
 type patient struct {
 	w       io.Writer
 	control *http.ResponseController
+	step    time.Duration
 }
 
 func (p *patient) Write(b []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(clock.Deadline(backupStep)) // one that cannot be set is that of the server
+	_ = p.control.SetWriteDeadline(clock.Deadline(p.step)) // one that cannot be set is that of the server
 	return p.w.Write(b)
 }
 

@@ -18,7 +18,13 @@ import (
 // ServeHTTP answers a request for anything below /api.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &response{ResponseWriter: w, answers: &a.budgets.answers}
-	if r.Body != nil && r.Body != http.NoBody {
+	switch {
+	case r.Body == nil || r.Body == http.NoBody:
+	case isImport(r):
+		body := &steady{r.Body, http.NewResponseController(w)}
+		r = r.WithContext(r.Context())
+		r.Body = body
+	default:
 		b := &body{ReadCloser: r.Body, of: &a.budgets.bodies, control: http.NewResponseController(w)}
 		defer b.finish(r, a.cfg.Discard)
 		r = r.WithContext(r.Context()) // a copy: net/http looks at the body of its own
@@ -43,7 +49,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := r.Context()
-	if !isEvents(r) { // which lasts as long as it likes
+	if !isLong(r) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, a.cfg.Timeout)
 		defer cancel()
@@ -53,13 +59,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.mux.ServeHTTP(out, r.WithContext(ctx))
-}
-
-// isEvents reports whether the request is for a room's events.
-func isEvents(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.URL.Path, Base+"/rooms/")
-	_, verb, _ := strings.Cut(rest, "/")
-	return ok && verb == "events" && r.Method == http.MethodGet
 }
 
 // checkBody refuses bodies whose bytes are not what they seem: compressed ones, and text that is not UTF-8.

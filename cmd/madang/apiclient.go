@@ -116,13 +116,18 @@ func (c *apiClient) open(ctx context.Context, method, path, token string, body a
 		}
 		content = bytes.NewReader(data)
 	}
+	return c.stream(ctx, method, path, token, "application/json", content)
+}
+
+// stream is open with a body that is sent as it is read.
+func (c *apiClient) stream(ctx context.Context, method, path, token, contentType string, content io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.server, "/")+"/api/v1"+path, content)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json, application/problem+json")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if content != nil {
+		req.Header.Set("Content-Type", contentType)
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)

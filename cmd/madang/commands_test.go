@@ -113,6 +113,13 @@ func TestCommands(t *testing.T) {
 			name: "nothing to receive", args: join("sub -C 1 -W 1 -t "+msg+" -u alice -P b --url "+tcp, nil), code: exitFailure,
 			err: `madang: fewer than 1 messages within 1 s`,
 		},
+		{
+			name: "export", stdin: "a\n", args: join("room export general", admin), out: `(?s)\{"madang":"room".*"five".*\{"end":\{"lines":\d+\}\}`,
+			err: `\d+ lines exported, 0 MB`,
+		},
+		{
+			name: "export another's", args: join("room export general", bob), code: exitFailure, err: `madang: .*\(forbidden\)`,
+		},
 		{name: "remove", stdin: "a\n", args: join("room del general", admin)},
 		{name: "after removal", stdin: "a\n", args: join("room list", admin)},
 	} {
@@ -121,6 +128,15 @@ func TestCommands(t *testing.T) {
 			if !regexp.MustCompile(`\A` + got.want + `\z`).MatchString(strings.TrimSuffix(got.text, "\n")) {
 				t.Errorf("%s: %s is %q, want %s", tt.name, got.what, got.text, got.want)
 			}
+		}
+	}
+	lines := `{"madang":"room","version":1,"room":{"kind":"public"}}` + "\n" +
+		`{"entry":{"ts":1000,"from":{"user":"alice"},"data":{"text":"old"}}}` + "\n" + `{"end":{}}` + "\n"
+	old := filepath.Join(dir, "old")
+	rewrite(t, old, lines)
+	for _, want := range []string{"copy: 3 lines are in, 0 of them were before\n", "copy: 3 lines are in, 3 of them were before\n"} {
+		if out, _ := command(t, "a\n", exitOK, join("room import copy --file "+old, admin)...); out != want {
+			t.Errorf("import: %q, want %q", out, want)
 		}
 	}
 	n.stop()

@@ -44,6 +44,8 @@ func newRoomCommand() *cobra.Command {
 			return c.call(cmd, http.MethodDelete, roomPath(args[0]), nil, nil)
 		},
 	})
+	add(newRoomExport(&c))
+	add(newRoomImport(&c))
 	add(newTable(&c, "list", "List the rooms the user has joined", "/rooms", printRooms))
 	return group
 }

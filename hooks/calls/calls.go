@@ -39,6 +39,13 @@ type Store interface {
 	Feed() (first, next uint64, on bool)
 	Webhooks() ([]storage.Webhook, error)
 	DeadLetters(hook string, after uint64, limit int) ([]storage.DeadLetter, error)
+	Search(k storage.RoomKey, f storage.Find, before uint64) (found []*storage.Entry, next uint64, err error)
+	RoomKeys(f func(storage.RoomKey) (more bool)) error
+	States(k storage.RoomKey, after string, deleted bool, f func(storage.StateValue) (more bool)) error
+	Everybody(k storage.RoomKey, after string, limit int) ([]storage.RoomMember, error)
+	Reactions(k storage.RoomKey, after storage.UserReaction, limit int) ([]storage.UserReaction, error)
+	Import(k storage.RoomKey) (*storage.Imported, error)
+	SeqAfter(k storage.RoomKey, pos uint64) (uint64, error)
 	Delivered(item uint64) (bool, error)
 	User(ns, user string) (*storage.User, error)
 	FindUsers(ns, fold, after string, limit int) (storage.FoundUsers, error)
@@ -80,6 +87,7 @@ type Config struct {
 	Register         string                  // who may register: RegisterOpen, RegisterToken, RegisterClosed (the default)
 	Registers        *quota.Quotas           // how often an address may register; nil = no limits
 	OwnAttributes    []string                // attributes that users set of themselves; "*" = all but the level
+	NoSearch         bool                    // this node has no index of what is searched
 	AckWait          time.Duration           // for the outcome of a write; 30 s
 	SettleWait       time.Duration           // for a known outcome to be readable here; 3 s
 	RPCWait          time.Duration           // for any call by Dispatch; 10 s

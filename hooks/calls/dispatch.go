@@ -112,6 +112,12 @@ var builtIn = map[string]func(*Calls) Method{
 			return c.RoomsList(ctx, id, in)
 		})
 	},
+	"search": func(c *Calls) Method {
+		return typed(func(ctx context.Context, id auth.Identity, in SearchInput) (Found, error) {
+			in.budget = maxResult - pageAround
+			return c.Search(ctx, id, in)
+		})
+	},
 	"room.get":     func(c *Calls) Method { return typed(c.RoomGet) },
 	"room.create":  func(c *Calls) Method { return typed(c.RoomCreate) },
 	"room.set":     func(c *Calls) Method { return typed(c.RoomSet) },

@@ -18,7 +18,7 @@ var scopes = map[string]auth.Scope{
 
 	"history": auth.ScopeRead, "events": auth.ScopeRead, "sync": auth.ScopeRead, "replay": auth.ScopeRead, "state.get": auth.ScopeRead,
 	"room.get": auth.ScopeRead, "rooms.list": auth.ScopeRead, "room.search": auth.ScopeRead, "members": auth.ScopeRead,
-	"search": auth.ScopeRead, "presence.get": auth.ScopeRead,
+	"search": auth.ScopeRead, "room.export": auth.ScopeRead, "user.export": auth.ScopeUsers, "presence.get": auth.ScopeRead,
 
 	"room.create": auth.ScopeRooms, "room.set": auth.ScopeRooms, "room.delete": auth.ScopeRooms, "room.join": auth.ScopeRooms,
 	"room.leave": auth.ScopeRooms, "room.invite": auth.ScopeRooms, "mod.role": auth.ScopeRooms,

@@ -275,7 +275,7 @@ func (a *App) openRules(*Options) error {
 	a.calls = calls.New(calls.Config{
 		Log: log, Store: a.store, Auth: chain, Before: a.before, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
 		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, RoomMembers: c.Rooms.Members, Contacts: c.Limits.Contacts, ContactsPerDay: c.Limits.ContactsPerDay,
-		AckWait: c.Limits.AckWait, Logger: a.log, Online: online{a}, Relations: a.store,
+		NoSearch: !c.Search.Enabled, AckWait: c.Limits.AckWait, Logger: a.log, Online: online{a}, Relations: a.store,
 		Register: c.Auth.Register, Registers: quota.New(quota.Limits{Messages: c.Limits.RegisterRate}), OwnAttributes: c.Auth.OwnAttributes,
 	})
 	a.rules = &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls}
@@ -353,6 +353,7 @@ func (a *App) Start() {
 	a.running.Go(a.watchSpace)
 	a.running.Go(a.giveLeadershipAway)
 	a.running.Go(a.watchLog)
+	a.running.Go(a.keepIndex)
 	if a.cfg.Cluster.Several() {
 		a.running.Go(a.tellRoster)
 	}

@@ -95,6 +95,7 @@ var table = []one{
 	}},
 	{rpc: "room.get", http: "GET /rooms/{room}", may: role.sees},
 	{rpc: "history", http: "GET /rooms/{room}/messages", may: role.sees},
+	{rpc: "search", http: "GET /search", params: with("q", "hi"), may: role.sees},
 	{rpc: "members", http: "GET /rooms/{room}/members", may: func(r role, h hall) bool {
 		return r.sees(h) && !r.isGuest()
 	}},
@@ -174,6 +175,9 @@ var elsewhere = map[string]string{
 	"webhooks":                              "TestWebhooksAreTheAdmins",
 	"webhooks.dead":                         "TestWebhooksAreTheAdmins",
 	"webhooks.retry":                        "TestWebhooksAreTheAdmins",
+	"GET /rooms/{room}/export":              "calls.TestExportRoundTrip",
+	"POST /rooms/{room}/import":             "calls.TestExportRoundTrip",
+	"GET /users/{user}/export":              "calls.TestExportUser",
 
 	"POST /rooms/{room}/join":  "TestJoinAndLeave",
 	"POST /rooms/{room}/leave": "TestJoinAndLeave",

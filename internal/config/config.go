@@ -23,12 +23,18 @@ type Config struct {
 	Auth      Auth
 	Limits    Limits
 	Rooms     Rooms
+	Search    Search
 	Log       Log
 	Hooks     Hooks
 	Webhooks  []Webhook // of the file; no key of the table
 
 	sources   map[string]Source // by key; absent = the built-in default
 	hookLines []int             // where each of Webhooks begins
+}
+
+// Search is whether messages are searched.
+type Search struct {
+	Enabled bool // this node keeps an index
 }
 
 // Node is who this process is and where it keeps its data.

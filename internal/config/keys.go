@@ -300,6 +300,10 @@ func restKeys() []*Key {
 			Doc: "The same for the live topic `typing`.",
 		},
 		{
+			Name: "search.enabled", Default: "true", field: func(c *Config) any { return &c.Search.Enabled },
+			Doc: "Whether this node searches messages. Each keeps an index of its own for it, about as large as the messages; off removes it.",
+		},
+		{
 			Name: "log.level", Default: "info", OneOf: []string{"debug", "info", "warn", "error"}, Reload: true,
 			field: func(c *Config) any { return &c.Log.Level },
 			Doc:   "Least level that is logged.",
