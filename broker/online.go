@@ -47,6 +47,11 @@ func (b *Broker) keepPresence() {
 				})
 			}
 		}
+		if b.cfg.UserNews != nil {
+			for i := range users {
+				b.cfg.UserNews(users[i].NS, users[i].User.User, users[i].Devices)
+			}
+		}
 		b.userNews(users)
 	}
 }

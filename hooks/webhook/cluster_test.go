@@ -76,6 +76,9 @@ type event struct {
 		User  string
 		By    string
 		Data  struct{ Text, Event, User string }
+
+		Message struct{ Data struct{ Text string } }
+		Devices []struct{ Device, Provider, Token string }
 	}
 }
 

@@ -117,6 +117,29 @@ func (h *Hooks) Notify(e Event) {
 	}
 }
 
+// wants reports whether a webhook wants events of a type, of whatever room.
+func (h *Hooks) wants(typ string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range h.hooks {
+		if Match(w.Filter.Events, typ) {
+			return true
+		}
+	}
+	return false
+}
+
+// dropped counts an event that nobody was told of, since too many waited.
+func (h *Hooks) dropped(typ string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, n := range h.told {
+		if Match(n.hook.Filter.Events, typ) {
+			h.stats[name].dropped.Add(1)
+		}
+	}
+}
+
 // Run does the work until ctx ends.
 func (h *Hooks) Run(ctx context.Context) {
 	var told sync.WaitGroup

@@ -84,6 +84,7 @@ type App struct {
 	calls    *calls.Calls
 	rules    *hooks.Publishing
 	webhooks *webhook.Hooks
+	people   *webhook.People
 	before   *before.Asker
 	broker   *broker.Broker
 	metrics  *prometheus.Registry
@@ -285,7 +286,8 @@ func (a *App) openRules(*Options) error {
 	}
 	a.broker = broker.New(broker.Config{
 		Node: a.nodeName(), Boot: a.node.Boot(), Store: a.store, Log: log, Peers: peers, Auth: chain, Calls: a.calls, Before: a.before,
-		Ready: a.ready, Elsewhere: a.roster.Elsewhere,
+		UserNews: a.people.Changed,
+		Ready:    a.ready, Elsewhere: a.roster.Elsewhere,
 		Rules:  a.rules,
 		Quotas: a.quotas, Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
 		Limits: a.brokerLimits(), Logger: a.log.With("component", "broker"),
@@ -349,6 +351,7 @@ func (a *App) Start() {
 	deletions := &broker.Deletions{Store: a.store, Log: a.commands(), Leader: a.node, Logger: a.log.With("component", "deletions")}
 	a.running.Go(func() { deletions.Run(a.ctx) })
 	a.running.Go(func() { a.webhooks.Run(a.ctx) })
+	a.running.Go(func() { a.people.Run(a.ctx) })
 	a.running.Go(a.becomeReady)
 	a.running.Go(a.watchSpace)
 	a.running.Go(a.giveLeadershipAway)

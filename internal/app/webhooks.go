@@ -12,6 +12,7 @@ import (
 // openWebhooks makes what sends events to the webhooks of the configuration.
 func (a *App) openWebhooks() error {
 	a.webhooks = webhook.New(webhook.Config{Store: a.store, Log: a.commands(), Leader: a.node, Logger: a.log})
+	a.people = webhook.NewPeople(webhook.PeopleConfig{Hooks: a.webhooks, Store: a.store, Leader: a.node, Grace: a.cfg.Rooms.Grace})
 	a.before = before.New(a.store, a.log)
 	a.onStop("before_send", func(context.Context) error { a.before.Close(); return nil })
 	return errors.Join(a.webhooks.Set(webhooksOf(a.cfg)), a.before.Set(beforeSendOf(a.cfg)))
