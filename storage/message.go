@@ -122,10 +122,12 @@ func (t *tx) push(d *draft, typ string, from Actor, device string, role Role, ta
 
 // pushEntry is push of an entry that says its type, user and device, and may have a collapse_key.
 func (t *tx) pushEntry(d *draft, e *Entry, from Actor, role Role, tail []byte, ttl int64) *Entry {
-	return t.pushAt(d, e, max(t.now, d.head.TS), from, role, tail, ttl)
+	t.pushAt(d, e, max(t.now, d.head.TS), t.stamp(d.key.NS, from), role, tail, ttl)
+	t.tellEntry(d, e)
+	return e
 }
 
-// pushAt is pushEntry at a time that is not before that of the newest entry.
+// pushAt is pushEntry at a time that is not before that of the newest entry, from a writer as given, and told to nobody.
 func (t *tx) pushAt(d *draft, e *Entry, ts int64, from Actor, role Role, tail []byte, ttl int64) *Entry {
 	t.meta.Pos++
 	h := &d.head
@@ -139,7 +141,7 @@ func (t *tx) pushAt(d *draft, e *Entry, ts int64, from Actor, role Role, tail []
 	if ttl > 0 {
 		e.Expiry = h.TS + min(ttl, maxTTL)*1000
 	}
-	t.json = appendJSON(t.json[:0], d.key, e, t.stamp(d.key.NS, from), role, tail)
+	t.json = appendJSON(t.json[:0], d.key, e, from, role, tail)
 	e.JSON = bytes.Clone(t.json)
 	if e.Erased > 0 { // of an import: what it was is not known
 		e.Erased = uint64(len(e.JSON))
@@ -148,7 +150,6 @@ func (t *tx) pushAt(d *draft, e *Entry, ts int64, from Actor, role Role, tail []
 	e.Total = h.Total
 	d.headChanged = true
 	d.entries = append(d.entries, e)
-	t.tellEntry(d, e)
 	t.buf = e.appendTo(t.buf[:0])
 	t.write(entryKey(d.key, e.Seq), t.buf)
 	if e.Collapse != "" {
