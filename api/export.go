@@ -74,13 +74,18 @@ func (a *API) registerExport(h huma.API) {
 			"beginning, and goes on where it was.",
 		Security: byToken, Errors: errorsOf(http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge),
 	}, func(ctx context.Context, in *roomRequest) (*huma.StreamResponse, error) {
+		if err := a.cfg.Calls.MayImport(identityOf(ctx), in.Room); err != nil {
+			return nil, fail(err)
+		}
 		if !a.importing.CompareAndSwap(false, true) {
 			return nil, fail(problem.New(problem.Conflict, "This node imports a room already; wait for it, or ask another node.").After(retryStart))
 		}
 		return &huma.StreamResponse{Body: func(hc huma.Context) {
-			defer a.importing.Store(false)
 			r, w := humago.Unwrap(hc)
-			got, err := a.cfg.Calls.ImportRoom(r.Context(), identityOf(hc.Context()), in.Room, r.Body)
+			got, err := func() (calls.ImportedRoom, error) {
+				defer a.importing.Store(false) // before the rest of what was refused is read
+				return a.cfg.Calls.ImportRoom(r.Context(), identityOf(hc.Context()), in.Room, r.Body)
+			}()
 			control := http.NewResponseController(w)
 			_ = control.SetWriteDeadline(clock.Deadline(exportStep))
 			if err != nil {

@@ -14,7 +14,7 @@ import (
 func nextBroadcast(t testing.TB, c *mqtttest.Client, typ string, seq uint64) string {
 	t.Helper()
 	pk := c.Next()
-	for pk.TopicName == "chat/me/sync" {
+	for beside(pk) {
 		pk = c.Next()
 	}
 	var e entry

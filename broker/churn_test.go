@@ -261,7 +261,7 @@ func TestALostNodesUsersGoOffline(t *testing.T) {
 		}
 		return false
 	}
-	eventually(t, "all are online", func() bool { return online(stay) == [2]int{each, each} })
+	eventually(t, "all are online", func() bool { return online(stay) == [2]int{each, each} && online(gone) == [2]int{each, each} })
 	c.Isolate(gone)
 	for !lost() {
 		if of := online(stay); of != [2]int{each, each} && !lost() {

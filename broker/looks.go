@@ -168,6 +168,18 @@ func (w *worker) ask(c *client, user string, give bool) {
 	})
 }
 
+// lookAgain asks about everybody of a namespace ("" = of any) who follows a user by name.
+func (w *worker) lookAgain(ns string) {
+	for user, clients := range w.lookers {
+		if ns != "" && user.NS != ns {
+			continue
+		}
+		for c := range clients {
+			w.ask(c, user.User, false)
+		}
+	}
+}
+
 // related looks again at who of two users may see the other.
 func (w *worker) related(ns, one, two string) {
 	for _, pair := range [...][2]string{{one, two}, {two, one}} {

@@ -138,6 +138,9 @@ func (w *worker) changed(ch *storage.Changes) {
 		if rc.Access {
 			w.tasks = append(w.tasks, func() { w.accessChanged(k) })
 		}
+		if rc.Kind { // members of a private room see each other, of a public one they do not
+			w.tasks = append(w.tasks, func() { w.lookAgain(k.NS) })
+		}
 		if rc.Entries {
 			w.moved = append(w.moved, k)
 		}
@@ -190,6 +193,12 @@ func (w *worker) reset() {
 	for _, clients := range w.overseers {
 		for c := range clients {
 			w.overseeRooms(c, func() {})
+		}
+	}
+	w.lookAgain("")
+	for _, clients := range w.knowers {
+		for c := range clients {
+			w.giveKnown(c)
 		}
 	}
 }

@@ -201,6 +201,13 @@ func (t *tx) importLine(d *draft, p *Imported, l *ImportLine, by Actor) Result {
 		t.importReaction(d, l.Reaction.Seq, l.Reaction.User, l.Reaction.Emoji)
 	case l.End:
 		r, st := p.Room, d.change()
+		if a, b, direct := directPair(d.key.Room); direct {
+			for _, u := range []string{a, b} {
+				if was := t.member(d, u); was.Role == "" {
+					t.importMember(d, &ImportMember{User: u, Member: Member{Role: RoleMember, Since: d.head.First, At: t.now}})
+				}
+			}
+		}
 		st.Kind, st.Guest, st.Frozen, st.Slow = r.Kind, r.Guest, r.Frozen, max(r.Slow, 0)
 		st.Pinned = slices.DeleteFunc(slices.Clone(r.Pinned), func(seq uint64) bool {
 			e, _ := t.target(d, seq)
@@ -237,6 +244,9 @@ func (t *tx) importRoom(d *draft, p *Imported, r *ImportRoom, by Actor) Result {
 	return Result{}
 }
 
+// maxImported bounds the numbers of what is imported, so that the room can go on, over eras too, below 2^53.
+const maxImported = 1 << 52
+
 // importEntry writes an entry under the number and the time it had.
 func (t *tx) importEntry(d *draft, c *ImportEntry) Result {
 	h := &d.head
@@ -250,7 +260,7 @@ func (t *tx) importEntry(d *draft, c *ImportEntry) Result {
 		return Result{Outcome: Forbidden, Detail: "a name holds a character that names cannot have"}
 	case seq <= h.Seq:
 		return refused("seq %d is taken, or does not come after %d", seq, h.Seq)
-	case seq >= Forever || c.N > seq:
+	case seq >= maxImported || c.N > seq:
 		return refused("seq %d with n %d cannot be", seq, c.N)
 	case c.TS < h.TS:
 		return refused("its ts %d is below that of the entry before, %d", c.TS, h.TS)
@@ -369,6 +379,12 @@ func (t *tx) importState(d *draft, c *ImportState) Result {
 	return Result{}
 }
 
+// mayBeIn reports whether a user may have a role in a room of that name: a direct room has two members and no others.
+func mayBeIn(room, user string, role Role) bool {
+	a, b, direct := directPair(room)
+	return !direct || role == "" || role == RoleMember && (user == a || user == b)
+}
+
 func (t *tx) importMember(d *draft, c *ImportMember) Result {
 	m := c.Member
 	was := t.member(d, c.User)
@@ -377,6 +393,8 @@ func (t *tx) importMember(d *draft, c *ImportMember) Result {
 		return Result{Outcome: Forbidden, Detail: "a name holds a character that names cannot have"}
 	case was.known():
 		return refused("member %s is there twice", c.User)
+	case !mayBeIn(d.key.Room, c.User, m.Role):
+		return refused("a direct room has its two users and no owner; %s is neither", c.User)
 	case m.Role != "" && m.Role != RoleOwner && m.Role != RoleOperator && m.Role != RoleMember, !m.known(), m.Since > d.head.Seq,
 		m.Muted < 0, m.Banned < 0:
 		return refused("nobody can stand in the room as %s does", c.User)

@@ -120,6 +120,7 @@ func (t *tx) roomSet(c *RoomSet) Result {
 		st.Guest, d.access = *c.Guest, true
 	}
 	if c.Kind != nil {
+		d.kindChanged = d.kindChanged || st.Kind != *c.Kind
 		st.Kind, d.access = *c.Kind, true
 	}
 	if c.BeforeSend != nil {

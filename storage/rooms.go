@@ -194,6 +194,7 @@ type draft struct {
 
 	settingsChanged, headChanged, access bool
 	rewritten                            bool // entries of before are others now
+	kindChanged                          bool
 }
 
 // room returns the draft of k. After an error of the store it is empty and t.err is set.

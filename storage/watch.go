@@ -54,6 +54,7 @@ type RoomChange struct {
 	Entries   bool // its head moved
 	Access    bool // settings or members that decide who may read
 	Rewritten bool // entries of before are others now
+	Kind      bool // public or private
 	Settings  bool // anything the room says about itself: name, kind, guests, number of members, made, deleted
 }
 
@@ -82,7 +83,7 @@ type Taken struct {
 }
 
 func (c *Changes) room(d *draft) {
-	rc := RoomChange{Entries: len(d.entries) > 0, Access: d.access, Settings: d.settingsChanged, Rewritten: d.rewritten}
+	rc := RoomChange{Entries: len(d.entries) > 0, Access: d.access, Settings: d.settingsChanged, Rewritten: d.rewritten, Kind: d.kindChanged}
 	if rc != (RoomChange{}) {
 		c.mark(d.key, rc)
 	}
@@ -95,6 +96,7 @@ func (c *Changes) mark(k RoomKey, rc RoomChange) {
 	old := c.Rooms[k]
 	c.Rooms[k] = RoomChange{
 		Entries: old.Entries || rc.Entries, Access: old.Access || rc.Access, Settings: old.Settings || rc.Settings, Rewritten: old.Rewritten || rc.Rewritten,
+		Kind: old.Kind || rc.Kind,
 	}
 }
 

@@ -38,7 +38,7 @@ func TestWatcherIsToldWhatChanged(t *testing.T) {
 		"room closed": {
 			[]Command{say("r", "olga", "x")},
 			&RoomSet{Room: r, By: from("olga"), Kind: new(Private)},
-			Changes{Rooms: map[RoomKey]RoomChange{r: {Access: true, Settings: true}}},
+			Changes{Rooms: map[RoomKey]RoomChange{r: {Access: true, Settings: true, Kind: true}}},
 		},
 		"room deleted": {[]Command{say("r", "olga", "x")}, &RoomDelete{Room: r, By: from("olga")}, Changes{
 			Rooms: map[RoomKey]RoomChange{r: {Access: true, Settings: true}}, Outbox: true,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 
@@ -183,8 +184,15 @@ func (e *Export) room(ctx context.Context, room *storage.Room) error {
 	s, k := e.c.cfg.Store, room.Key
 	for from := room.Head.First; from <= room.Head.Seq; {
 		es, err := s.Entries(k, from, room.Head.Seq, exportEntries, exportBytes)
-		if err != nil || len(es) == 0 {
+		if err != nil {
 			return err
+		}
+		now, err := s.Room(k)
+		if err != nil {
+			return err
+		}
+		if now == nil || now.MadePos != room.MadePos || now.Head.First > from || len(es) == 0 {
+			return fmt.Errorf("entry %d of room %q went while it was exported", from, k.Room)
 		}
 		for _, x := range es {
 			if err := e.raw("entry", x.JSON); err != nil {

@@ -33,10 +33,7 @@ type ImportedRoom struct {
 // says at which line it ended; the lines before it are in.
 func (c *Calls) ImportRoom(ctx context.Context, id auth.Identity, name string, file io.Reader) (ImportedRoom, error) {
 	out := ImportedRoom{Room: name}
-	if !id.Admin {
-		return out, problem.New(problem.Forbidden, "Admins import rooms.")
-	}
-	k, err := roomKey(id, name)
+	k, err := c.mayImport(id, name)
 	if err != nil {
 		return out, err
 	}
@@ -199,4 +196,17 @@ func (i *importer) flush(ctx context.Context) error {
 	i.out.Done = i.cmd.Lines[len(i.cmd.Lines)-1].End
 	i.cmd.Lines = i.cmd.Lines[:0]
 	return nil
+}
+
+// MayImport says why id may not import a room of that name; to be asked before anything is read.
+func (c *Calls) MayImport(id auth.Identity, name string) error {
+	_, err := c.mayImport(id, name)
+	return err
+}
+
+func (c *Calls) mayImport(id auth.Identity, name string) (storage.RoomKey, error) {
+	if !id.Admin {
+		return storage.RoomKey{}, problem.New(problem.Forbidden, "Admins import rooms.")
+	}
+	return roomKey(id, name)
 }

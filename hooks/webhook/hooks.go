@@ -203,7 +203,7 @@ func (h *Hooks) round(ctx context.Context) {
 			defer h.mu.Unlock()
 			h.now = nil
 		}()
-		if len(senders) > 0 {
+		if _, _, on := h.cfg.Store.Feed(); on || len(senders) > 0 { // the log knows one that no configuration names any more
 			all.Go(func() { h.keep(ctx, hooks, senders) })
 		}
 	}

@@ -308,7 +308,12 @@ func (s *sender) send(ctx context.Context, l *lane, p *pending, tries int, last 
 		r.why, r.after = fmt.Sprintf("the receiver answered %d", a.Status), min(a.RetryAfter, maxPause)
 	}
 	s.stats.failed.Add(1)
-	if last && !r.off && p.gap == 0 {
+	switch {
+	case !last || r.off:
+	case p.gap != 0: // it says only that something is missing; what comes after it must not wait for ever
+		s.log.Warn("a gap was not taken", "from", p.gap, "to", p.item.ID, "why", r.why)
+		r.done = true
+	default:
 		r.buried = s.bury(ctx, &storage.FeedDead{Hook: s.hook.Name, ID: p.item.ID, Tries: tries, Error: r.why, Max: maxDead})
 		r.done = r.buried
 	}
