@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"github.com/madang-chat/madang/storage"
@@ -50,54 +51,71 @@ const (
 	lostAfter    = 10 * time.Second // rules.md 4: without contact for so long a node is lost
 )
 
-// Run does the duties whenever this node leads, until ctx ends.
+// never is the pause after which there is nothing to look at.
+const never = time.Duration(math.MaxInt64)
+
+// Run does the duties whenever this node leads, until ctx ends. Each has a goroutine of its own: none waits for the work of
+// another, however much of that there is.
 func (d *Duties) Run(ctx context.Context) {
 	every := d.Every
 	if every == 0 {
 		every = defaultEvery
 	}
+	var running sync.WaitGroup
+	running.Go(func() { d.told(ctx, func(ch *storage.Changes) bool { return ch.Outbox }, d.followUps) })
+	running.Go(func() { d.told(ctx, func(ch *storage.Changes) bool { return ch.Outbox || ch.Wills }, d.wills) })
+	running.Go(func() { d.each(ctx, time.Second, d.lost) })
+	running.Go(func() { d.each(ctx, every, d.walk) })
+	running.Wait()
+}
+
+// told does a duty when this node comes to lead, when something has changed that concerns it, and after the pause that the
+// duty itself asked for.
+func (d *Duties) told(ctx context.Context, concerns func(*storage.Changes) bool, do func(context.Context) time.Duration) {
 	watch := d.Store.Watch()
 	defer watch.Close()
-	walk := time.NewTicker(every)
-	defer walk.Stop()
-	wills := time.NewTimer(math.MaxInt64)
-	defer wills.Stop()
-	nodes := time.NewTicker(time.Second)
-	defer nodes.Stop()
+	again := time.NewTimer(never)
+	defer again.Stop()
 	for {
+		changes := d.Leader.LeaderChanges()
 		if d.Leader.IsLeader() {
-			d.followUps(ctx)
-			wills.Reset(d.wills(ctx))
+			again.Reset(do(ctx))
 		}
-		if !d.wait(ctx, watch, walk.C, wills.C, nodes.C) {
-			return
+		for wait := true; wait; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changes:
+				wait = false
+			case <-again.C:
+				wait = false
+			case <-watch.Wake():
+				ch := watch.Take()
+				wait = !concerns(&ch)
+			}
 		}
 	}
 }
 
-// wait returns when there may be something to do; false when ctx ended.
-func (d *Duties) wait(ctx context.Context, watch *storage.Watcher, walk, wills, nodes <-chan time.Time) bool {
-	changes := d.Leader.LeaderChanges()
+// each does a duty at regular times.
+func (d *Duties) each(ctx context.Context, every time.Duration, do func(context.Context)) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return false
-		case <-changes:
-			return true
-		case <-wills:
-			return true
-		case <-walk:
-			if d.Leader.IsLeader() && !d.Leader.DestructionHeld() {
-				d.expire(ctx)
-				d.trim(ctx)
-			}
-		case <-nodes:
-			d.lost(ctx)
-		case <-watch.Wake():
-			if ch := watch.Take(); ch.Outbox || ch.Wills {
-				return true
-			}
+			return
+		case <-tick.C:
+			do(ctx)
 		}
+	}
+}
+
+// walk looks at all sessions and logs.
+func (d *Duties) walk(ctx context.Context) {
+	if d.Leader.IsLeader() && !d.Leader.DestructionHeld() {
+		d.expire(ctx)
+		d.trim(ctx)
 	}
 }
 
@@ -137,25 +155,27 @@ func (d *Duties) lost(ctx context.Context) {
 	}
 }
 
-func (d *Duties) followUps(ctx context.Context) {
+// followUps carries what waits in the outbox, until nothing does.
+func (d *Duties) followUps(ctx context.Context) time.Duration {
 	for ctx.Err() == nil {
 		items, err := d.Store.Outbox(outboxBatch)
 		if err != nil {
 			d.Logger.Error("read outbox", "err", err)
-			return
+			return time.Minute
 		}
 		if len(items) == 0 {
-			return
+			break
 		}
 		for i, it := range items {
 			cmd := &storage.FollowUp{ID: it.ID}
 			if i < len(items)-1 {
 				d.Log.Propose(cmd, ignore) // in order; the last one's result says that all are in
 			} else if _, ok := d.propose(ctx, cmd); !ok {
-				return
+				return time.Second
 			}
 		}
 	}
+	return never
 }
 
 // wills publishes the wills that are due and returns how long until the next one is.
@@ -183,7 +203,7 @@ func (d *Duties) wills(ctx context.Context) time.Duration {
 		}
 	}
 	if next == math.MaxInt64 {
-		return time.Duration(math.MaxInt64)
+		return never
 	}
 	return max(time.Duration(next-now)*time.Millisecond, 10*time.Millisecond)
 }
