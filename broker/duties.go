@@ -63,7 +63,7 @@ func (d *Duties) Run(ctx context.Context) {
 	}
 	var running sync.WaitGroup
 	running.Go(func() { d.told(ctx, func(ch *storage.Changes) bool { return ch.Outbox }, d.followUps) })
-	running.Go(func() { d.told(ctx, func(ch *storage.Changes) bool { return ch.Outbox || ch.Wills }, d.wills) })
+	running.Go(func() { d.told(ctx, func(ch *storage.Changes) bool { return ch.Wills }, d.wills) })
 	running.Go(func() { d.each(ctx, time.Second, d.lost) })
 	running.Go(func() { d.each(ctx, every, d.walk) })
 	running.Wait()

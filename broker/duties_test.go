@@ -120,3 +120,23 @@ func TestFollowUpsHoldNothingUp(t *testing.T) {
 		t.Error("nothing is carried")
 	}
 }
+
+// What is carried is no reason to look for wills, for which every session is read.
+func TestFollowUpsLookForNoWills(t *testing.T) {
+	t.Parallel()
+	a := onItsOwn(t)
+	a.duties(time.Hour)
+	eventually(t, "wills were looked for", func() bool { return a.times.Load() > 0 })
+	for i := range 20 {
+		a.say(fmt.Sprint("room", i))
+		eventually(t, "the outbox is carried", func() bool {
+			items, err := a.s.Outbox(1)
+			return err == nil && len(items) == 0
+		})
+	}
+	if n := a.times.Load(); n != 1 {
+		t.Errorf("wills were looked for %d times", n)
+	}
+	a.apply(&storage.NodeLost{Node: "a", Boot: 1})
+	eventually(t, "a lost node's wills are looked for", func() bool { return a.times.Load() == 2 })
+}
