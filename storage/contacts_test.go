@@ -163,8 +163,16 @@ func TestBlock(t *testing.T) {
 			}
 			if exists {
 				taken := dm("bob")
-				taken.Type, taken.Target = TypeDelete, 1
-				l.done(taken)
+				taken.Type, taken.Target, taken.Reason, taken.Device, taken.Collapse = TypeDelete, 1, "listen", "listen", "listen"
+				taken.Tail = []byte(`,"target":1,"cid":"listen","meta":{"x":"listen"},"data":{"text":"listen"}`)
+				seq := l.done(taken).Seq
+				es, err := l.s.Entries(room("dm~ann~bob"), seq, seq, 1, 1)
+				if err != nil || len(es) != 1 {
+					t.Fatalf("%v, %v", es, err)
+				}
+				if s := string(es[0].JSON); strings.Contains(s, "listen") || !strings.HasSuffix(s, `,"target":1,"data":{}}`) {
+					t.Errorf("what tells of the deletion: %s", s)
+				}
 			}
 			l.done(&RoomCreate{Room: room("r"), By: from("bob"), Kind: Private})
 			if r := l.do(&Moderate{Room: room("r"), By: from("bob"), Act: ActInvite, User: "ann"}); r.Outcome != Forbidden {

@@ -36,10 +36,11 @@ func (t *tx) appendMessage(c *Append) Result {
 			return r
 		}
 	}
-	if c.Type != TypeDelete { // what one has said oneself one may take back
-		if r := t.apart(d.key, c.From); r.Outcome != Done {
+	if r := t.apart(d.key, c.From); r.Outcome != Done {
+		if c.Type != TypeDelete {
 			return r
 		}
+		c = c.wordless()
 	}
 	if create {
 		if r := t.autoCreate(d, c); r.Outcome != Done {
@@ -68,6 +69,14 @@ func (t *tx) appendMessage(c *Append) Result {
 		t.mention(d, c, e)
 	}
 	return Result{Seq: e.Seq, TS: e.TS, Created: create}
+}
+
+// wordless is a delete that says nothing but what is deleted. What one has said oneself one may take back, also from somebody
+// whom a block sets apart; of what the client has sent with it, its own name included, nothing reaches them.
+func (c *Append) wordless() *Append {
+	w := *c
+	w.Tail, w.Reason, w.Device, w.Collapse = append(targetJSON(c.Target), `,"data":{}`...), "", "", ""
+	return &w
 }
 
 // mayWrite applies the rules of the room to a sender and returns the role shown with the message.
