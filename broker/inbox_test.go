@@ -149,6 +149,62 @@ func TestInboxReplay(t *testing.T) {
 	})
 }
 
+// What is asked of an inbox is asked of no room, and the larger of two replays counts, whichever comes first.
+func TestReplaysOfOneSubscribe(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
+		room, user := roomOf(t), "bob-"+as.String()
+		asking := caller(t, n, as, user)
+		call(t, asking, "room.create", `{"room":"`+room+`","kind":"public"}`)
+		for i := range 5 {
+			call(t, asking, "contacts.add", fmt.Sprintf(`{"user":"c%d"}`, i))
+		}
+		fill(t, asking, room, 0, 5)
+		inbox, rooms := "chat/users/"+user+"/inbox", "chat/rooms/+/msg/#"
+		for i, tc := range []struct {
+			filters     []string
+			told, heard int
+		}{
+			{[]string{rooms, "$last/2/" + inbox}, 2, 0},
+			{[]string{"$last/2/" + inbox, rooms}, 2, 0},
+			{[]string{"$last/3/" + rooms, "$last/1/" + inbox}, 1, 3},
+			{[]string{"$last/1/" + inbox, "$last/3/" + rooms}, 1, 3},
+			{[]string{"$last/3/" + rooms, "$last/1/chat/rooms/#"}, 0, 3},
+			{[]string{rooms, "$last/4/chat/broadcast/#"}, 0, 0},
+			{[]string{"$last/2/#"}, 2, 2},
+		} {
+			c := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: user, ClientID: fmt.Sprint("c", i), Keep: i%2 == 0})
+			c.Subscribe(tc.filters...)
+			end := fmt.Sprint("end ", i)
+			asking.Say(room, end)
+			told, heard, ended := 0, 0, false
+			count := func() {
+				switch pk := c.Next(); pk.TopicName {
+				case inbox:
+					told++
+				case "chat/rooms/" + room + "/msg/text":
+					e := parse(t, pk)
+					if ended = e.text() == end; !ended {
+						heard++
+					}
+				}
+			}
+			for !ended || told < tc.told {
+				count()
+			}
+			if err := c.Ping(); err != nil {
+				t.Fatal(err)
+			}
+			for c.Waiting() > 0 {
+				count()
+			}
+			if told != tc.told || heard != tc.heard {
+				t.Errorf("%q replays %d entries of the inbox and %d of the room, want %d and %d", tc.filters, told, heard, tc.told, tc.heard)
+			}
+		}
+	})
+}
+
 // An inbox has no gaps and no repeats over a restart of its node, and over the death of the leader.
 func TestInboxOverAFailover(t *testing.T) {
 	t.Parallel()

@@ -28,7 +28,7 @@ type request struct {
 	retain  []byte // Retain Handling, by sub
 	starts  map[string]uint64
 	refused []problem.Event
-	wild    *topic.Replay // replay asked of a filter that covers the joined rooms
+	wild    *topic.Replay // the largest replay asked of filters that cover the joined rooms
 }
 
 // subscribe handles SUBSCRIBE. The SUBACK of a stored session follows the commit; entries follow the SUBACK.
@@ -98,8 +98,10 @@ func (c *client) request(pk *packets.Packet) *request {
 			if old, again := r.starts[room]; !again || start < old {
 				r.starts[room] = start
 			}
-		} else if s.filter.Replay.Mode == topic.ReplayLast {
-			r.wild = &s.filter.Replay
+		} else if last := &s.filter.Replay; last.Mode == topic.ReplayLast && s.filter.JoinedRooms() {
+			if r.wild == nil || r.wild.Last < last.Last {
+				r.wild = last
+			}
 		}
 	}
 	return r
