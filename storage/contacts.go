@@ -190,8 +190,9 @@ func (t *tx) followContact(it *outboxItem) {
 	switch it.Do {
 	case followAsk:
 		switch {
-		case r.Blocked != 0:
+		case r.Blocked != 0 && r.Added == 0:
 			return
+		case r.Blocked != 0: // the user hears of it when the block is lifted: the two are mutual then
 		case r.Asked != 0:
 		case r.Added != 0:
 			event = "accepted"
@@ -210,7 +211,9 @@ func (t *tx) followContact(it *outboxItem) {
 		if r.Added == 0 || r.Asked != 0 {
 			return
 		}
-		r.Asked, event = max(t.now, 1), "accepted"
+		if r.Asked = max(t.now, 1); r.Blocked == 0 {
+			event = "accepted"
+		}
 	case followNo:
 		if r.Asked == 0 {
 			return
