@@ -166,8 +166,10 @@ func TestReadsTakeTurns(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	w := r.serve(request("alice", "GET /rooms/pub/messages", "").WithContext(ctx))
-	r.refused(w, 503, problem.RateLimited, "")
+	for _, page := range []string{"/rooms/pub/messages", "/me/inbox", "/broadcast"} {
+		w := r.serve(request("alice", "GET "+page, "").WithContext(ctx))
+		r.refused(w, 503, problem.RateLimited, "")
+	}
 	<-r.budgets.reads
 	if w := r.do("alice", "GET /rooms/pub/messages", ""); w.Code != 200 {
 		t.Errorf("%d %s", w.Code, w.Body)

@@ -70,6 +70,11 @@ func (a *API) registerPeople(h huma.API) {
 		if err := a.await(ctx, in.Consistency); err != nil {
 			return nil, fail(err)
 		}
+		done, err := a.budgets.read(ctx)
+		if err != nil {
+			return nil, fail(err)
+		}
+		defer done()
 		return answered(c.Inbox(ctx, identityOf(ctx), calls.InboxInput{
 			Before: in.Before.pointer(), After: in.After.pointer(), Limit: in.Limit,
 		}))
