@@ -30,7 +30,9 @@ const (
 type note struct {
 	Type string `cbor:"1,keyasint"`
 	Data []byte `cbor:"2,keyasint"`           // JSON object
-	By   string `cbor:"3,keyasint,omitempty"` // whose doing it is: whoever has blocked them is not told
+	By   string `cbor:"3,keyasint,omitempty"` // whose doing it is
+
+	Reason string `cbor:"4,keyasint,omitempty"` // in their words, put at the end of Data
 }
 
 // hasInbox reports whether a name is that of somebody who can have an inbox: guests and service keys have none.
@@ -62,6 +64,14 @@ func reasonJSON(reason string) []byte {
 	return appendString([]byte(`,"reason":`), reason)
 }
 
+// because adds the words of whoever did it.
+func (n *note) because(reason string) *note {
+	if n != nil {
+		n.Reason = reason
+	}
+	return n
+}
+
 // mention puts in the outbox that members of the room are mentioned in a message.
 func (t *tx) mention(d *draft, c *Append, e *Entry) {
 	for i, u := range c.Mentions[:min(len(c.Mentions), maxMentions)] {
@@ -77,12 +87,28 @@ func (t *tx) mention(d *draft, c *Append, e *Entry) {
 	}
 }
 
-// tell puts a note in an inbox, unless its user has blocked whose doing it is.
+// tell puts a note in an inbox. Who has blocked whose doing it is hears nothing that these want of them, and none of their
+// words; what has become of the user's own membership is a fact that they need.
 func (t *tx) tell(ns, user string, n *note) {
-	if t.deleted(ns, user) || n.By != "" && t.relation(ns, user, n.By).Blocked != 0 {
+	if t.deleted(ns, user) {
 		return
 	}
-	t.inbox(ns, user, n.Type, n.Data, false)
+	data := n.Data
+	if n.By != "" && t.relation(ns, user, n.By).Blocked != 0 {
+		if n.Type == InboxMentioned || n.Type == InboxInvited {
+			return
+		}
+	} else if n.Reason != "" {
+		data = append(append(data[:len(data)-1:len(data)-1], reasonJSON(n.Reason)...), '}')
+	}
+	t.inbox(ns, user, n.Type, data, false)
+}
+
+// acquainted reports whether a user is known by what one look each tells: an account, stored sessions, rooms made, contacts,
+// or an inbox that has begun. Others may exist, by a token alone; but of a name that somebody has made up nothing is kept.
+func (t *tx) acquainted(ns, user string) bool {
+	return t.get(userRecordKey(UserKey{NS: ns, User: user})) != nil || t.counts(ns, user) != (userCounts{}) || t.person(ns, user) != (person{}) ||
+		t.room(InboxLog(ns, user)).exists()
 }
 
 // inbox appends to a user's inbox. What the user did on another device is read as soon as everything before it is.

@@ -61,7 +61,9 @@ func TestInboxTells(t *testing.T) {
 	l.done(&Moderate{Room: room("r"), By: olga, Act: ActInvite, User: "mia"})
 	l.done(&Moderate{Room: room("r"), By: olga, Act: ActBan, User: "mia", Seconds: 60, Reason: "loud"})
 	l.done(&Moderate{Room: room("r"), By: olga, Act: ActUnban, User: "mia"})
+	l.done(&Contact{NS: "chat", User: "eve", Other: "zoe", On: true})
 	l.done(&Moderate{Room: room("r"), By: olga, Act: ActBan, User: "eve"})     // no member, and kept out
+	l.done(&Moderate{Room: room("r"), By: olga, Act: ActBan, User: "made-up"}) // of whom nothing is known
 	l.done(&Moderate{Room: room("r"), By: olga, Act: ActBan, User: "guest~1"}) // has no inbox
 	l.done(&Moderate{Room: room("r"), By: olga, Act: ActInvite, User: "mia"})
 	l.done(&RoomDelete{Room: room("r"), By: olga})
@@ -72,16 +74,35 @@ func TestInboxTells(t *testing.T) {
 		`removed {"room":"r",`+by+`,"at":3,"event":"removed","reason":"bye"}`,
 		`invited {"room":"r",`+by+`,"at":4}`,
 		`removed {"room":"r",`+by+`,"at":5,"event":"banned","until":1060000,"reason":"loud"}`,
-		`invited {"room":"r",`+by+`,"at":9}`,
-		`removed {"room":"r",`+by+`,"at":9,"event":"deleted"}`,
+		`invited {"room":"r",`+by+`,"at":10}`,
+		`removed {"room":"r",`+by+`,"at":10,"event":"deleted"}`,
 	)
-	l.wantInbox("eve", `removed {"room":"r",`+by+`,"at":7,"event":"banned"}`)
+	l.wantInbox("eve", `contact {"user":"zoe","event":"added","status":"pending"}`, `removed {"room":"r",`+by+`,"at":7,"event":"banned"}`)
 	l.wantInbox("olga")
-	for _, u := range []string{"guest~1", "olga"} {
+	for _, u := range []string{"guest~1", "olga", "made-up"} {
 		if r, err := l.s.Room(InboxLog("chat", u)); r != nil || err != nil {
 			t.Errorf("%s has an inbox: %+v %v", u, r, err)
 		}
 	}
+}
+
+// Of one whom they have blocked, users hear what has become of their own membership, without a word of theirs, and no more.
+func TestInboxTellsFactsInSpiteOfABlock(t *testing.T) {
+	l := newTestLog(t)
+	l.done(&RoomCreate{Room: room("r"), By: from("olga"), Kind: Private})
+	l.done(&Moderate{Room: room("r"), By: from("olga"), Act: ActInvite, User: "mia"})
+	l.block("mia", "olga", true)
+	said := say("r", "olga", "x")
+	said.Mentions = []string{"mia"}
+	l.done(said)
+	l.done(&Moderate{Room: room("r"), By: from("olga"), Act: ActRole, User: "mia", Role: RoleOperator, Reason: "hear"})
+	l.done(&Moderate{Room: room("r"), By: from("olga"), Act: ActKick, User: "mia", Reason: "hear"})
+	l.wantInbox("mia",
+		`invited {"room":"r","by":{"user":"olga"},"at":1}`,
+		`contact {"user":"olga","event":"blocked","status":"blocked"}`,
+		`role {"room":"r","by":{"user":"olga"},"at":3,"role":"operator"}`,
+		`removed {"room":"r","by":{"user":"olga"},"at":4,"event":"removed"}`,
+	)
 }
 
 // Mentions reach members, each once, the writer left out; not what an edit says, and no more than fifty.

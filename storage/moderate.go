@@ -308,21 +308,21 @@ func (t *tx) ban(d *draft, c *Moderate, m Member) (*done, Result) {
 		return &done{extra: untilJSON(until), until: until}, Result{}
 	}
 	return &done{extra: untilJSON(until), until: until, after: func(e *Entry) uint64 {
-		more := append(append([]byte(`,"event":"banned"`), untilJSON(until)...), reasonJSON(c.Reason)...)
-		n := noteOf(InboxRemoved, d.key, c.By, c.User, e.Seq, more)
+		more := append([]byte(`,"event":"banned"`), untilJSON(until)...)
+		n := noteOf(InboxRemoved, d.key, c.By, c.User, e.Seq, more).because(c.Reason)
 		return t.expel(d, c.User, m, Member{Since: e.Seq, At: t.now, Muted: m.Muted, Banned: until}, n)
 	}}, Result{}
 }
 
-// expel ends a membership, where there is one, and writes what is left of it. The user is told, also one who was no member:
-// of a public room they are kept out all the same.
+// expel ends a membership, where there is one, and writes what is left of it. The user is told, also one who was no member
+// and is known: of a public room they are kept out all the same.
 func (t *tx) expel(d *draft, user string, was, left Member, n *note) (outbox uint64) {
 	t.setMember(d, user, left)
 	if was.Role != "" {
 		d.change().Members--
 		return t.post(d.key, user, Member{Since: left.Since}, n)
 	}
-	if n == nil {
+	if n == nil || !t.acquainted(d.key.NS, user) {
 		return 0
 	}
 	return t.postItem(&outboxItem{Do: followNote, Room: d.key, User: user, Seq: left.Since, Note: n})
@@ -345,7 +345,7 @@ func (t *tx) kick(d *draft, c *Moderate, m Member) (*done, Result) {
 		return nil, directKeepsItsTwo()
 	}
 	return &done{after: func(e *Entry) uint64 {
-		n := noteOf(InboxRemoved, d.key, c.By, c.User, e.Seq, append([]byte(`,"event":"removed"`), reasonJSON(c.Reason)...))
+		n := noteOf(InboxRemoved, d.key, c.By, c.User, e.Seq, []byte(`,"event":"removed"`)).because(c.Reason)
 		return t.expel(d, c.User, m, Member{Since: e.Seq, At: t.now, Muted: m.Muted}, n)
 	}}, Result{}
 }
@@ -395,7 +395,7 @@ func (t *tx) invite(d *draft, c *Moderate, m Member) (*done, Result) {
 		d.change().Members++
 		m = Member{Role: RoleMember, Since: e.Seq, At: t.now, Muted: m.Muted}
 		t.setMember(d, c.User, m)
-		return t.post(d.key, c.User, m, noteOf(InboxInvited, d.key, c.By, c.User, e.Seq, reasonJSON(c.Reason)))
+		return t.post(d.key, c.User, m, noteOf(InboxInvited, d.key, c.By, c.User, e.Seq, nil).because(c.Reason))
 	}}, Result{}
 }
 
