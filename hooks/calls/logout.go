@@ -47,6 +47,9 @@ func (c *Calls) Logout(ctx context.Context, id auth.Identity, in LogoutInput) (L
 	case !topic.ValidClientID(in.Device):
 		return LoggedOut{}, problem.New(problem.BadPayload, "device: it is UTF-8 of at most %d bytes.", topic.MaxClientID)
 	}
+	if err := c.ofConfiguration(id, id.Namespace, in.User); err != nil {
+		return LoggedOut{}, err
+	}
 	cmd := &storage.Logout{Key: storage.UserKey{NS: id.Namespace, User: in.User}, All: in.All, Device: in.Device}
 	switch {
 	case in.All:
@@ -76,6 +79,9 @@ type RegisterTokenInput struct {
 func (c *Calls) RegisterToken(_ context.Context, id auth.Identity, in RegisterTokenInput) (Token, error) {
 	if !id.Admin {
 		return Token{}, problem.New(problem.Forbidden, "Admins, and service keys with the scope users, make tokens for registering.")
+	}
+	if err := c.ofConfiguration(id, id.Namespace, in.User); err != nil {
+		return Token{}, err
 	}
 	ttl := time.Duration(in.TTL) * time.Second
 	if in.TTL < 0 || in.TTL > int64(maxInvite/time.Second) {

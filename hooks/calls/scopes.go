@@ -64,6 +64,17 @@ func (c *Calls) Allow(id auth.Identity, call string) (auth.Identity, error) {
 	return id, nil
 }
 
+// ofConfiguration refuses a service key what would make it the holder, or the end, of a name that the configuration knows: one
+// with a role, or of the users file. Allow makes a key with the scope users an admin for the call, and a name with a role would
+// make it one for good. Admins, and keys with the scope admin, are what they would become.
+func (c *Calls) ofConfiguration(id auth.Identity, ns, user string) error {
+	if !id.Service && id.By == "" || id.Scopes&auth.ScopeAdmin != 0 || !c.cfg.Auth.Taken(ns, user) {
+		return nil
+	}
+	return problem.New(problem.Forbidden, "%s is an admin, an auditor or a user of auth.users_file; for that a service key needs the scope %s.",
+		user, auth.ScopeAdmin)
+}
+
 type addrKey struct{}
 
 // WithAddr notes where a call comes from, for the limits of an address.

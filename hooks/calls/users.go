@@ -119,6 +119,9 @@ func (c *Calls) UserRegister(ctx context.Context, id auth.Identity, in UserRegis
 	if err != nil {
 		return Profile{}, err
 	}
+	if err := c.ofConfiguration(id, ns, user); err != nil {
+		return Profile{}, err
+	}
 	if c.cfg.Auth.Taken(ns, user) && !id.Admin {
 		return Profile{}, problem.New(problem.Conflict, "The name %s is taken.", user)
 	}
@@ -238,6 +241,11 @@ func (c *Calls) UserSet(ctx context.Context, id auth.Identity, in UserSetInput) 
 	if in.Name == nil && in.Password == nil && in.Attributes == nil && in.Disabled == nil {
 		return Profile{}, problem.New(problem.BadPayload, "There is nothing to change; give name, password, attributes or disabled.")
 	}
+	if in.Password != nil || in.Disabled != nil {
+		if err := c.ofConfiguration(id, k.NS, k.User); err != nil {
+			return Profile{}, err
+		}
+	}
 	cmd := &storage.PutUser{Key: k, By: ActorOf(id), Disabled: in.Disabled}
 	if in.Disabled != nil && !id.Admin {
 		return Profile{}, problem.New(problem.Forbidden, "disabled: only admins say so.")
@@ -311,6 +319,9 @@ func (c *Calls) UserDelete(ctx context.Context, id auth.Identity, in UserDeleteI
 	}
 	if !full {
 		return UserDeleted{}, problem.New(problem.Forbidden, "Users delete themselves, and admins and service keys with the scope users others.")
+	}
+	if err := c.ofConfiguration(id, k.NS, k.User); err != nil {
+		return UserDeleted{}, err
 	}
 	setDefault(&in.Mode, storage.Anonymise)
 	if in.Mode != storage.Anonymise && in.Mode != storage.Erase {
