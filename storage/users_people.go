@@ -1,6 +1,9 @@
 package storage
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // forgetPeople takes a deleted user out of what people know of each other: contacts, requests and blocks of their own, the
 // inbox and its mark, when they were active and the tokens of their devices. Those they were a contact of are told as if the user had done it. There are as many as a user may
@@ -9,6 +12,7 @@ func (t *tx) forgetPeople(k UserKey) {
 	prefix := key(prefixRelation, k.NS, k.User)
 	var others []string
 	t.each(prefix, end(prefix), func(name, _ []byte) { others = append(others, string(bytes.TrimPrefix(name, prefix))) })
+	slices.Sort(others) // numbers of the outbox are drawn in this order, on every node the same
 	for _, other := range others {
 		r := t.relation(k.NS, k.User, other)
 		if r.Added != 0 {
