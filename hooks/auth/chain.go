@@ -364,7 +364,7 @@ func (c *Chain) Recheck(id Identity) (Identity, error) {
 		if id.Service {
 			return c.recheckService(id)
 		}
-		return id, nil // for one request
+		return c.recheckAs(id)
 	case MethodTrust:
 		if !c.cfg.Trust {
 			return Identity{}, errUserGone()

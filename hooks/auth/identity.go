@@ -48,6 +48,7 @@ type Identity struct {
 
 	Scopes      Scope     // of a service key, and of a user as whom one acts
 	By          string    // the service key that acts as the user, "" = nobody
+	Key         string    // which key that is: its SHA-256 in hex
 	Device      string    // client id of the connection, "" = by HTTP
 	TokenDevice string    // device that the token was issued to, "" = none is named
 	TokenID     string    // of the token by which it was established, "" = by a password

@@ -186,6 +186,19 @@ func (c *Chain) recheckService(id Identity) (Identity, error) {
 	return now, nil
 }
 
+// recheckAs returns what a user as whom a key acts may do now: what the key may, while it may act at all.
+func (c *Chain) recheckAs(id Identity) (Identity, error) {
+	key, err := c.recheckService(Identity{TokenID: id.Key})
+	if err != nil {
+		return Identity{}, err
+	}
+	if !key.May(ScopeSendAs) || key.Namespace != id.Namespace {
+		return Identity{}, unauthenticated("the service key may not act as a user any more")
+	}
+	id.Scopes = key.Scopes
+	return id, nil
+}
+
 // As returns the user as whom a service key acts: one of its namespace, named alone or with it. The user keeps no role, and what
 // the key may read stays what the key may. The error is a *Refusal.
 func (c *Chain) As(id Identity, login string) (Identity, error) {
@@ -199,5 +212,5 @@ func (c *Chain) As(id Identity, login string) (Identity, error) {
 	case ns != id.Namespace:
 		return Identity{}, refuse(CodeForbidden, "the service key is of another namespace")
 	}
-	return c.now(Identity{Namespace: ns, User: user, Scopes: id.Scopes, By: id.User, Method: MethodService})
+	return c.now(Identity{Namespace: ns, User: user, Scopes: id.Scopes, By: id.User, Key: id.TokenID, Method: MethodService})
 }

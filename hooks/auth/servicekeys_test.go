@@ -45,6 +45,9 @@ func TestServiceKeys(t *testing.T) {
 		_, err := c.As(*who, login)
 		wantRefusal(t, err, CodeForbidden, "")
 	}
+	if now, err := c.Recheck(as); err != nil || now != as {
+		t.Errorf("%+v, %v, want %+v", now, err, as)
+	}
 	// A key that is taken out is gone with the reload; one whose scopes change has others.
 	if err := os.WriteFile(path, []byte(strings.Replace(line, "send_as,users", "read", 1)), 0o600); err != nil {
 		t.Fatal(err)
@@ -54,6 +57,9 @@ func TestServiceKeys(t *testing.T) {
 	}
 	if now, err := c.Recheck(id); err != nil || now.May(ScopeUsers) || !now.Auditor {
 		t.Errorf("%+v, %v", now, err)
+	}
+	if _, err := c.Recheck(as); err == nil {
+		t.Error("a key acts as a user without the scope for it")
 	}
 	if _, err := c.Recheck(root); err == nil {
 		t.Error("a key that was taken out is still good")
