@@ -186,7 +186,7 @@ func (d *Deletions) settle(ctx context.Context) error {
 // looked for once in a user's life is not worth a key with every message.
 func (d *Deletions) entries(ctx context.Context, del *storage.Deletion) error {
 	var rooms []string
-	if err := d.Store.RoomKeys(func(k storage.RoomKey) bool {
+	if err := d.Store.LogKeys(func(k storage.RoomKey) bool { // broadcasts and inboxes name people, too
 		if k.NS == del.Key.NS && k.Room >= del.To.Room {
 			rooms = append(rooms, k.Room)
 		}
@@ -226,7 +226,7 @@ func (d *Deletions) room(ctx context.Context, del *storage.Deletion, name string
 		p := &storage.DeletePage{Key: del.Key, Run: del.Run, Room: name, To: storage.DeletedTo{Room: name}}
 		for _, e := range entries {
 			p.To.Seq = e.Seq
-			if e.Concerns(del.Key.User) {
+			if e.Concerns(k, del.Key.User) {
 				if p.Entries = append(p.Entries, e.Seq); len(p.Entries) == storage.MaxPageEntries {
 					break
 				}

@@ -272,6 +272,7 @@ const (
 	followNo                    // has taken them off
 	followBlock                 // the user has blocked Other
 	followUnblock               // or lifted that
+	followGone                  // was deleted
 )
 
 func outboxKey(id uint64) []byte { return withNumber(key(prefixOutbox), id) }
@@ -311,6 +312,8 @@ func (t *tx) followUp(c *FollowUp) Result {
 	case followMember:
 		t.followMember(&it)
 	case followNote:
+	case followGone:
+		t.forgetContact(&it)
 	default:
 		t.followContact(&it)
 	}

@@ -67,6 +67,9 @@ func (t *tx) deleteUser(c *DeleteUser) Result {
 	if rec == nil {
 		rec = &userRecord{}
 	}
+	if rec.Deleted == Anonymise && c.Mode == Erase {
+		return Result{Outcome: Conflict, Detail: "the user was deleted with anonymise: who wrote what is not known any more, so nothing is found to erase; delete the messages themselves"}
+	}
 	if rec.Deleted != "" && (rec.Deleted == c.Mode || c.Mode == Anonymise) {
 		return Result{Present: true}
 	}
@@ -132,8 +135,15 @@ func (t *tx) leaveForGood(k RoomKey, user string) {
 	t.post(k, user, Member{Since: left.Since}, nil)
 }
 
-// Concerns reports whether an entry is by a user, or says something about them that the broker wrote.
-func (e *Entry) Concerns(user string) bool {
+// Concerns reports whether an entry of a log is by a user, or says something about them that the broker wrote.
+func (e *Entry) Concerns(k RoomKey, user string) bool {
+	if _, inbox := k.InboxUser(); inbox {
+		_, _, tail, ok := splitJSON(k, e)
+		if ok {
+			_, ok = nameOffNote(tail, user)
+		}
+		return ok
+	}
 	return e.User == user || e.Type == TypeSystem && bytes.Contains(e.JSON, fmt.Appendf(nil, `"user":"%s"`, user))
 }
 
@@ -143,7 +153,7 @@ func (t *tx) takeNameOff(d *draft, seq uint64, user string, mode DeleteMode) {
 		return // retention was faster
 	}
 	e := t.entry(d, seq)
-	if e == nil || !e.Concerns(user) {
+	if e == nil || !e.Concerns(d.key, user) {
 		return
 	}
 	prefix, from, tail, ok := splitJSON(d.key, e)
@@ -159,12 +169,17 @@ func (t *tx) takeNameOff(d *draft, seq uint64, user string, mode DeleteMode) {
 			tail = t.erased(d, e)
 			next.Erased = e.size()
 		}
+		if e.Type == TypeReaction {
+			t.takeReaction(d, e, user)
+		}
 		if e.Collapse != "" {
 			t.forgetCollapsed(d.key, seq, user, e.Collapse)
 			next.Collapse = ""
 		}
 	}
-	if e.Type == TypeSystem {
+	if _, inbox := d.key.InboxUser(); inbox {
+		tail, _ = nameOffNote(tail, user)
+	} else if e.Type == TypeSystem {
 		tail = nameOffEvent(tail, user)
 	}
 	if next.Erased == 0 {

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"slices"
 )
 
@@ -15,9 +17,7 @@ func (t *tx) forgetPeople(k UserKey) {
 	slices.Sort(others) // numbers of the outbox are drawn in this order, on every node the same
 	for _, other := range others {
 		r := t.relation(k.NS, k.User, other)
-		if r.Added != 0 {
-			t.ask(&Contact{NS: k.NS, User: k.User, Other: other}, followNo)
-		}
+		t.postItem(&outboxItem{Do: followGone, Room: RoomKey{NS: k.NS}, User: other, Other: k.User})
 		if r.Blocked != 0 {
 			t.unblock(k.NS, k.User, other)
 		}
@@ -28,6 +28,69 @@ func (t *tx) forgetPeople(k UserKey) {
 	t.del(activeKey(k.NS, k.User))
 	t.del(pushKey(k.NS, k.User))
 	t.roomDelete(&RoomDelete{Room: InboxLog(k.NS, k.User), By: Actor{Admin: true}})
+}
+
+// forgetContact takes a deleted user off somebody's list, and a request either has made of the other. The id is in what the
+// inbox is told: by it those who show contacts find whom to take off.
+func (t *tx) forgetContact(it *outboxItem) {
+	ns := it.Room.NS
+	r := t.relation(ns, it.User, it.Other)
+	if t.deleted(ns, it.User) || r.Added == 0 && r.Asked == 0 {
+		return
+	}
+	r.Added, r.Asked = 0, 0
+	t.setRelation(ns, it.User, it.Other, r)
+	if r.Blocked == 0 {
+		t.tellContact(ns, it.User, it.Other, "", eventWithdrawn, r, false)
+	}
+}
+
+// eventWithdrawn is what an inbox is told of a contact who has gone.
+const eventWithdrawn = "withdrawn"
+
+// takeReaction ends the reaction that an entry of a deleted user made: who reacts is in its key, and the count goes by keys.
+func (t *tx) takeReaction(d *draft, e *Entry, user string) {
+	var j struct {
+		Target uint64
+		Data   struct{ Emoji string }
+	}
+	if err := json.Unmarshal(e.JSON, &j); err != nil {
+		t.fail(fmt.Errorf("%w: seq %d of room %q: %w", ErrEntry, e.Seq, d.key.Room, err))
+		return
+	}
+	t.endReaction(d, j.Target, user, j.Data.Emoji)
+}
+
+// nameOffNote takes a name off what an inbox was told: whose doing it is, or whom as a contact it is about. That the contact
+// has gone is about nobody else, and keeps the id. ok says that the note has the name.
+func nameOffNote(tail []byte, user string) (next []byte, ok bool) {
+	const data = `,"data":`
+	rest, ok := bytes.CutPrefix(tail, []byte(data))
+	if !ok || !bytes.Contains(rest, fmt.Appendf(nil, `"user":"%s"`, user)) {
+		return tail, false
+	}
+	var note map[string]json.RawMessage
+	if json.Unmarshal(rest, &note) != nil {
+		return tail, false
+	}
+	about := note
+	if by := note["by"]; by != nil {
+		about = nil
+		_ = json.Unmarshal(by, &about) // an object, as noteOf makes it
+	}
+	if string(about["user"]) != `"`+user+`"` || string(note["event"]) == `"`+eventWithdrawn+`"` {
+		return tail, false
+	}
+	begin := []byte(`{"user":"` + user + `"`)
+	at := bytes.Index(rest, begin)
+	if at < 0 {
+		return tail, false
+	}
+	after := rest[at+len(begin):]
+	if name := about["name"]; name != nil {
+		after, _ = bytes.CutPrefix(after, append([]byte(`,"name":`), name...))
+	}
+	return slices.Concat([]byte(data), rest[:at], []byte(`{"user":"`+DeletedUser+`"`), after), true
 }
 
 // unblock takes back what a pair's record says for one of them.

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -345,6 +346,9 @@ func TestDeletion(t *testing.T) {
 						t.Errorf("state %s is %s, %v, want %s", key, v.JSON, err, want)
 					}
 				}
+				if f, err := l.s.Fold(room("r"), 1); err != nil || len(f.Reactions) > 0 {
+					t.Errorf("a reaction is left: %+v, %v", f, err)
+				}
 				if ms, err := l.s.Members(room("r"), "", 9); err != nil || len(ms) != 1 {
 					t.Errorf("members: %v, %v", ms, err)
 				}
@@ -377,11 +381,49 @@ func TestADeletedUserIsNobodysContact(t *testing.T) {
 		l.carry()
 	}
 	l.done(&Block{NS: ann.NS, User: "ann", Other: "eve", On: true})
+	l.done(&Contact{NS: ann.NS, User: "cat", Name: "Cat", Other: "ann", On: true}) // asks, and is not answered
+	l.done(&Contact{NS: ann.NS, User: "ann", Name: "Ann", Other: "dan", On: true})
 	l.carry()
 	l.done(&DeleteUser{Key: ann, By: from("ann"), Mode: Erase})
 	l.carry()
 	if mutual, err := l.s.MutualContacts(ann.NS, "ann", "bob"); err != nil || mutual {
 		t.Errorf("still contacts: %v", err)
+	}
+	for _, other := range []string{"bob", "cat", "dan"} {
+		if st, err := l.s.ContactStatus(ann.NS, other, "ann"); err != nil || st != ContactNone {
+			t.Errorf("%s and the deleted one: %s, %v", other, st, err)
+		}
+		k := InboxLog(ann.NS, other)
+		r, err := l.s.Room(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := &DeletePage{Key: ann, Run: 1, Room: k.Room, To: DeletedTo{Room: k.Room, Seq: r.Head.Seq}}
+		for seq := r.Head.First; seq <= r.Head.Seq; seq++ {
+			page.Entries = append(page.Entries, seq)
+		}
+		l.done(page)
+		l.done(page)
+		all, err := l.s.Entries(k, 1, r.Head.Seq, 99, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			gone := e.Seq == r.Head.Seq
+			if named := strings.Contains(string(e.JSON), `"user":"ann"`); named != gone || strings.Contains(string(e.JSON), "Ann") || !json.Valid(e.JSON) {
+				t.Errorf("%s is told: %s", other, e.JSON)
+			}
+			if want := `"data":{"user":"ann","event":"withdrawn","status":"none"}`; gone && !strings.Contains(string(e.JSON), want) {
+				t.Errorf("%s is told at last: %s", other, e.JSON)
+			}
+		}
+	}
+	if r := l.do(&DeleteUser{Key: ann, By: from("ann"), Mode: Anonymise}); !r.Present {
+		t.Errorf("anonymise after erase: %+v", r)
+	}
+	l.done(&DeleteUser{Key: bob, By: from("bob"), Mode: Anonymise})
+	if r := l.do(&DeleteUser{Key: bob, By: from("bob"), Mode: Erase}); r.Outcome != Conflict || !strings.Contains(r.Detail, "anonymise") {
+		t.Errorf("erase after anonymise: %+v", r)
 	}
 	if blocked, err := l.s.Blocked(ann.NS, "ann", "eve"); err != nil || blocked {
 		t.Errorf("still blocks: %v", err)
@@ -392,8 +434,8 @@ func TestADeletedUserIsNobodysContact(t *testing.T) {
 	if r := l.do(&Contact{NS: ann.NS, User: "ann", Other: "bob", On: true}); r.Outcome != Forbidden {
 		t.Errorf("a deleted user adds a contact: %+v", r)
 	}
-	l.done(&Contact{NS: ann.NS, User: "bob", Other: "ann"})
-	l.done(&Contact{NS: ann.NS, User: "bob", Other: "ann", On: true})
+	l.done(&Contact{NS: ann.NS, User: "cat", Other: "ann"})
+	l.done(&Contact{NS: ann.NS, User: "cat", Other: "ann", On: true})
 	l.carry()
 	if r, err := l.s.Room(InboxLog(ann.NS, "ann")); err != nil || r != nil {
 		t.Errorf("a deleted user is told: %+v, %v", r, err)
