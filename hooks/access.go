@@ -21,8 +21,11 @@ type Rooms interface {
 type Access struct{ Rooms Rooms }
 
 // MayRead reports whether id may read the room now. A room that does not exist is read by nobody. An inbox is read by its
-// user, and broadcasts by all users; both are there before their first entry.
+// user, and broadcasts by all users; both are there before their first entry. A service key reads with the scope read.
 func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
+	if !id.May(auth.ScopeRead) {
+		return false, nil
+	}
 	if user, inbox := k.InboxUser(); inbox {
 		return !id.Guest && user == id.User, nil
 	}
@@ -119,8 +122,8 @@ func (a Access) apart(id auth.Identity, k storage.RoomKey) *problem.Problem {
 // Grant decides on one filter of a SUBSCRIBE. A user is granted whatever can ever match something they may read, also a
 // room that does not exist yet; a guest, who joins nothing and waits for nothing, only a room that may be read now.
 func (a Access) Grant(id auth.Identity, f topic.Filter) *problem.Problem {
-	if _, named := f.Room(); !id.May(auth.ScopeRead) && (named || f.JoinedRooms() || f.AllRooms()) {
-		return problem.New(problem.Forbidden, "To read rooms a service key needs the scope %s; this one has %s.", auth.ScopeRead, id.Scopes)
+	if _, named := f.Room(); !id.May(auth.ScopeRead) && (named || f.JoinedRooms() || f.AllRooms() || f.Broadcasts()) {
+		return problem.New(problem.Forbidden, "To read rooms and broadcasts a service key needs the scope %s; this one has %s.", auth.ScopeRead, id.Scopes)
 	}
 	p := f.Grant(topic.Reader{
 		Namespace: id.Namespace, User: id.User, Guest: id.Guest,

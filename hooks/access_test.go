@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
 )
@@ -39,6 +40,21 @@ func TestMayRead(t *testing.T) {
 			if want := slices.Contains(strings.Fields(c.joined), who); err != nil || joined != want {
 				t.Errorf("%s is in %s: %v %v, want %v", who, c.room, joined, err, want)
 			}
+		}
+	}
+	for scopes, want := range map[auth.Scope]bool{auth.ScopeSendAs | auth.ScopeRooms: false, auth.ScopeRead: true, auth.ScopeAdmin: true} {
+		key1 := auth.Identity{Namespace: "chat", User: "svc~x", Service: true, Scopes: scopes}
+		for _, room := range []string{"pub", "broadcast~"} {
+			if may, err := rules.Access.MayRead(key1, key(room)); err != nil || may != want {
+				t.Errorf("a key with %v reads %s: %v %v, want %v", scopes, room, may, err, want)
+			}
+		}
+		f, err := topic.ParseFilter("chat/broadcast/#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := rules.Access.Grant(key1, f); (p == nil) != want {
+			t.Errorf("a key with %v is granted broadcasts: %v, want %v", scopes, p, want)
 		}
 	}
 	store.err = errors.New("disk on fire")

@@ -248,6 +248,9 @@ func (f Filter) Room() (room string, named bool) {
 // room's place. With $all/ it means every room instead, see AllRooms.
 func (f Filter) JoinedRooms() bool { return !f.All && f.wildRoom() }
 
+// Broadcasts reports whether the filter covers what goes to everybody.
+func (f Filter) Broadcasts() bool { return f.reads&readsBroadcast != 0 }
+
 // AllRooms reports whether the filter covers every room of the namespace: $all/ and a wildcard at the room's place.
 func (f Filter) AllRooms() bool { return f.All && f.wildRoom() }
 
