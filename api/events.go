@@ -67,8 +67,9 @@ func (a *API) registerEvents(h huma.API) {
 			ctx, cancel := context.WithCancel(r.Context())
 			defer cancel()
 			defer context.AfterFunc(a.streams.ctx, cancel)()
+			there := func() error { return a.cfg.Calls.StillThere(identityOf(hc.Context())) }
 			if wait != nil || !takesEvents(in.Accept) {
-				poll(ctx, w, f, wait)
+				poll(ctx, w, f, wait, there)
 				return
 			}
 			if id := identityOf(hc.Context()); !id.Expires.IsZero() {
@@ -77,9 +78,7 @@ func (a *API) registerEvents(h huma.API) {
 				defer end()
 			}
 			s := &stream{w: w, control: http.NewResponseController(w)}
-			s.run(ctx, f, func() bool { return a.streams.ctx.Err() != nil }, func() error {
-				return a.cfg.Calls.StillThere(identityOf(hc.Context()))
-			})
+			s.run(ctx, f, func() bool { return a.streams.ctx.Err() != nil }, there)
 		}}, nil
 	})
 	op := h.OpenAPI().Paths[path].Get
@@ -94,8 +93,9 @@ func takesEvents(accept string) bool {
 	return accept == "" || strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "*/*")
 }
 
-// poll answers a long poll: with what there is, or what comes while it waits.
-func poll(ctx context.Context, w http.ResponseWriter, f *calls.Follower, wait *uint64) {
+// poll answers a long poll: with what there is, or what comes while it waits, if there says that
+// the caller is admitted still.
+func poll(ctx context.Context, w http.ResponseWriter, f *calls.Follower, wait *uint64, there func() error) {
 	limit := longPoll
 	if wait != nil {
 		limit = min(time.Duration(min(*wait, 60))*time.Second, longPoll)
@@ -103,6 +103,9 @@ func poll(ctx context.Context, w http.ResponseWriter, f *calls.Follower, wait *u
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	got, err := f.Next(ctx)
+	if err == nil {
+		err = there()
+	}
 	if err != nil {
 		writeProblem(w, calls.ProblemFrom(err))
 		return

@@ -75,10 +75,15 @@ func (c *Calls) As(id auth.Identity, login string) (auth.Identity, error) {
 	return id, nil
 }
 
-// StillThere says why somebody whose identity was established a while ago would not be admitted any more.
+// StillThere says why somebody whose identity was established a while ago would not be admitted any more, or not with the
+// roles and scopes that were theirs.
 func (c *Calls) StillThere(id auth.Identity) error {
-	if _, err := c.cfg.Auth.Recheck(id); err != nil {
+	now, err := c.cfg.Auth.Recheck(id)
+	switch {
+	case err != nil:
 		return ProblemFrom(err)
+	case id.Admin && !now.Admin, id.Auditor && !now.Auditor, id.Scopes&^now.Scopes != 0:
+		return problem.New(problem.Forbidden, "A role or a scope was taken back; ask again with what is left.")
 	}
 	return nil
 }
