@@ -95,14 +95,14 @@ func left(id Identity, u *storage.User) *Refusal {
 		return unauthenticated(why)
 	}
 	if id.before(u.EndedAll, u.NotBefore) {
-		return errLoggedOut()
+		return loggedOut(id)
 	}
 	for i := range u.Endings {
 		switch e := &u.Endings[i]; {
 		case e.Token != "" && e.Token == id.TokenID:
 			return errLoggedOut()
 		case e.Device != "" && (e.Device == id.Device || e.Device == id.TokenDevice) && id.before(e.Logouts, e.At):
-			return errLoggedOut()
+			return loggedOut(id)
 		}
 	}
 	return nil
@@ -119,6 +119,14 @@ func (id Identity) before(logouts uint64, at int64) bool {
 		return id.Issued.Unix() <= at/1000
 	}
 	return id.Logouts < logouts
+}
+
+// loggedOut is the refusal of an identity that a logout ended. A token without iat is older than every logout, now and for ever.
+func loggedOut(id Identity) *Refusal {
+	if id.Method == MethodJWT && id.Issued.IsZero() {
+		return unauthenticated("the token has no iat (when it was issued), so it counts as older than the last logout; issue tokens with iat")
+	}
+	return errLoggedOut()
 }
 
 func errLoggedOut() *Refusal {
