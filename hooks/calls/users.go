@@ -169,7 +169,7 @@ func (c *Calls) mayRegister(ctx context.Context, id auth.Identity, in *UserRegis
 		}
 		return ns, user, nil
 	}
-	q := c.cfg.Registers.Of(addrOf(ctx).String())
+	q := c.cfg.Registers.Of(registering(addrOf(ctx)))
 	defer q.Done()
 	if wait := q.Take(0); wait > 0 {
 		return "", "", problem.New(problem.RateLimited, "Too many try to register from this address.").After(wait)
@@ -196,6 +196,15 @@ func (c *Calls) mayRegister(ctx context.Context, id auth.Identity, in *UserRegis
 		return "", "", problem.New(problem.Forbidden, "The token is for another name.")
 	}
 	return ns, user, nil
+}
+
+// registering is whose rate an address counts for: one of IPv6 as its /64, which is what one customer has.
+func registering(addr netip.Addr) string {
+	if addr = addr.Unmap().WithZone(""); addr.Is6() {
+		p, _ := addr.Prefix(64) // 64 is always in range
+		return p.String()
+	}
+	return addr.String()
 }
 
 // userKey names a user of the caller's namespace; full says that the caller may see and change everything of theirs.

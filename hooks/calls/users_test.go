@@ -70,6 +70,15 @@ func TestRegisterRate(t *testing.T) {
 			refused++
 		}
 	}
+	refused6 := 0
+	for i := range 20 {
+		if p := ProblemFrom(try("", fmt.Sprintf("2001:db8::%x", i+10), i+100)); p.Code == problem.RateLimited {
+			refused6++
+		}
+	}
+	if refused6 < 10 {
+		t.Errorf("%d of 20 of one network were refused", refused6)
+	}
 	if refused < 10 {
 		t.Errorf("%d of 20 were refused", refused)
 	}
