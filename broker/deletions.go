@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -29,8 +30,10 @@ const (
 	lookPages       = 64 // pages of entries without any of the user before the place is kept
 )
 
-// errNoPage means that a page of a deletion was not taken: this node leads no more, or another deletion has begun.
-var errNoPage = errors.New("the page of a deletion was not taken")
+var (
+	errNoPage = errors.New("no page of a deletion is taken now") // this node leads no more
+	errPage   = errors.New("a page was refused")                 // another deletion of the user has begun, say
+)
 
 // Run works whenever this node leads, until ctx ends.
 func (d *Deletions) Run(ctx context.Context) {
@@ -62,14 +65,16 @@ func (d *Deletions) Run(ctx context.Context) {
 	}
 }
 
-// work carries out every deletion that is not done.
+// work carries out every deletion that is not done. One that fails is tried again with the next look, and holds up no other.
 func (d *Deletions) work(ctx context.Context) {
+	failed := map[storage.UserKey]bool{}
 	for ctx.Err() == nil {
-		all, err := d.Store.Deletions(deletionsAtOnce)
+		all, err := d.Store.Deletions(deletionsAtOnce + len(failed))
 		if err != nil {
 			d.Logger.Error("read deletions", "err", err)
 			return
 		}
+		all = slices.DeleteFunc(all, func(del storage.Deletion) bool { return failed[del.Key] })
 		if len(all) == 0 {
 			return
 		}
@@ -81,7 +86,7 @@ func (d *Deletions) work(ctx context.Context) {
 				return
 			default:
 				d.Logger.Error("delete a user", "user", all[i].Key.NS+"/"+all[i].Key.User, "err", err)
-				return
+				failed[all[i].Key] = true
 			}
 		}
 	}
@@ -112,8 +117,11 @@ func (d *Deletions) propose(ctx context.Context, cmd storage.Command) error {
 	d.Log.Propose(cmd, func(r storage.Result, err error) { got <- answer{r, err} })
 	select {
 	case a := <-got:
-		if a.err != nil || a.r.Outcome != storage.Done {
+		if a.err != nil {
 			return errNoPage
+		}
+		if a.r.Outcome != storage.Done {
+			return fmt.Errorf("%w: %v: %s", errPage, a.r.Outcome, a.r.Detail)
 		}
 		return nil
 	case <-ctx.Done():
