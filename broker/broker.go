@@ -188,6 +188,7 @@ func (b *Broker) dispatch(watch *storage.Watcher) {
 			b.fence(t)
 		}
 		if ch.Reset {
+			b.goRun(b.Recheck) // what a snapshot says of users is told of none of them
 			b.knowNodes()
 		}
 		for _, n := range ch.Nodes {

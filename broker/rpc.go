@@ -238,5 +238,6 @@ func (c *client) renew(ctx context.Context, token string) *problem.Problem {
 		}
 	}
 	c.id.Store(&id)
+	c.b.stillThere(c) // what ended the new token meanwhile was told to one with the old
 	return nil
 }
