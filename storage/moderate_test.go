@@ -173,7 +173,7 @@ func TestBan(t *testing.T) {
 
 	forever := act("opa", ActBan, "stranger")
 	forever.Seconds = 0
-	if r := l.done(forever); r.Outbox == 0 || l.count("r") != members { // for the inbox
+	if r := l.done(forever); r.Outbox != 0 || l.count("r") != members { // nobody knows them: there is no inbox to tell
 		t.Errorf("one who was no member: %+v, %d members", r, l.count("r"))
 	}
 	if list, err := l.s.Members(room("r"), "", 100); err != nil || len(list) != int(members) {
