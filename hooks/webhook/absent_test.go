@@ -40,7 +40,7 @@ func absent(t *testing.T, to *receiver, node func(int) *testcluster.Node) {
 		return c
 	}
 	told := func(typ, user string) (n int) {
-		for _, e := range to.got() {
+		for _, e := range to.all() {
 			if e.Type == typ && e.Data.User == user {
 				n++
 			}
@@ -64,12 +64,12 @@ func absent(t *testing.T, to *receiver, node func(int) *testcluster.Node) {
 		ann.Publish(mqtttest.Message("chat/users/"+other+"/send", "are you there?", 1))
 	}
 	eventually(t, "bob is to be woken", func() bool { return told("message.offline", "bob") == 1 })
-	i := slices.IndexFunc(to.got(), func(e event) bool { return e.Type == "message.offline" })
-	if e := to.got()[i]; e.ID != "chat/dm~ann~bob/1/bob" || e.Data.Message.Data.Text != "are you there?" || len(e.Data.Devices) != 1 ||
+	i := slices.IndexFunc(to.all(), func(e event) bool { return e.Type == "message.offline" })
+	if e := to.all()[i]; e.ID != "chat/dm~ann~bob/1/bob" || e.Data.Message.Data.Text != "are you there?" || len(e.Data.Devices) != 1 ||
 		e.Data.Devices[0].Token != "wake-me" {
 		t.Errorf("got %+v", e)
 	}
 	if n := told("message.offline", "cem") + told("message.offline", "ann") + told("user.offline", "ann"); n > 0 || told("user.online", "bob") != 1 {
-		t.Errorf("told too much: %+v", to.got())
+		t.Errorf("told too much: %+v", to.all())
 	}
 }

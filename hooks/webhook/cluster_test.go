@@ -22,6 +22,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/madang-chat/madang/hooks/webhook"
 	"github.com/madang-chat/madang/internal/app"
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/internal/mqtttest"
@@ -133,11 +134,18 @@ func (r *receiver) answers(f func(e *event) int) {
 	r.status = f
 }
 
-// got is what was taken, but for the room that --dev makes: that may be before the feed is on, or after.
-func (r *receiver) got() []event {
+// all is everything that was taken.
+func (r *receiver) all() []event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(r.events), func(e event) bool { return e.Data.Room == app.Lobby.Room })
+	return slices.Clone(r.events)
+}
+
+// got is what was taken of rooms, but for the one that --dev makes: that may be before the feed is on, or after.
+func (r *receiver) got() []event {
+	return slices.DeleteFunc(r.all(), func(e event) bool {
+		return e.Data.Room == app.Lobby.Room || e.Type == webhook.TypeMessageOffline || strings.HasPrefix(e.Type, "user.")
+	})
 }
 
 // has reports whether a message has been told of.
