@@ -91,11 +91,10 @@ type Config struct {
 	Calls  Calls
 	Before *before.Asker   // asked before a message is taken; nil = nobody is
 	Quotas *quota.Quotas   // what a user, or a guest's address, may send; nil = no limits
-	// UserNews is told how many devices of a user are online, on any node, whenever that is another number; nil = nobody is.
-	UserNews func(ns, user string, devices int)
-
 	Logins *quota.Quotas   // how often an address may connect; nil = no limits
 	Ready  <-chan struct{} // closed when the node may serve
+	// UserNews is told how many devices of a user are online, on any node, whenever that is another number; nil = nobody is.
+	UserNews func(ns, user string, devices int)
 	// Elsewhere is where a client that came by a transport may go instead: a server reference (MQTT 5, 4.13), "" = nowhere.
 	Elsewhere func(transport string) string
 	Limits    Limits

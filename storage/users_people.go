@@ -81,16 +81,14 @@ func nameOffNote(tail []byte, user string) (next []byte, ok bool) {
 	if string(about["user"]) != `"`+user+`"` || string(note["event"]) == `"`+eventWithdrawn+`"` {
 		return tail, false
 	}
-	begin := []byte(`{"user":"` + user + `"`)
-	at := bytes.Index(rest, begin)
-	if at < 0 {
+	before, after, found := bytes.Cut(rest, []byte(`{"user":"`+user+`"`))
+	if !found {
 		return tail, false
 	}
-	after := rest[at+len(begin):]
 	if name := about["name"]; name != nil {
 		after, _ = bytes.CutPrefix(after, append([]byte(`,"name":`), name...))
 	}
-	return slices.Concat([]byte(data), rest[:at], []byte(`{"user":"`+DeletedUser+`"`), after), true
+	return slices.Concat([]byte(data), before, []byte(`{"user":"`+DeletedUser+`"`), after), true
 }
 
 // unblock takes back what a pair's record says for one of them.
