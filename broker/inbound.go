@@ -73,7 +73,7 @@ func (c *client) read(pr *transport.PacketReader) (silent bool) {
 func (c *client) atOnce(first byte, body []byte) bool {
 	l := &c.b.cfg.Limits
 	if first&typeMask != typePublish || first>>1&3 > 1 || len(body) > c.b.heldPacket() || c.flooding > 0 ||
-		c.b.space() != nil || c.acks.full(int64(len(body)), l.InFlight, l.InFlightBytes) {
+		c.space() != nil || c.acks.full(int64(len(body)), l.InFlight, l.InFlightBytes) {
 		return false
 	}
 	c.lastRead.Store(c.b.now())
@@ -250,7 +250,7 @@ func (c *client) hold(a *ack) error {
 	if c.version == version5 && a.kind != 0 && c.acks.inFlight() >= l.InFlight {
 		return closing{reasonReceiveMaximum}
 	}
-	space := c.b.space()
+	space := c.space()
 	if space != nil || c.acks.full(a.size, l.InFlight, l.InFlightBytes) {
 		defer c.holding()()
 	}
@@ -333,13 +333,16 @@ func (c *client) ask(a *ack, cmd storage.Command) {
 	})
 }
 
-// space returns nil, or, while too much waits for the log or for an answer of the hook before a send, a channel that is
-// closed when that has passed.
-func (b *Broker) space() <-chan struct{} {
-	if s := b.cfg.Log.Space(); s != nil {
+// space returns nil, or, while too much waits for the log, or for an answer of the hook before a send, a channel that is
+// closed when that has passed. For the hook waits only who has something there: others send on.
+func (c *client) space() <-chan struct{} {
+	if s := c.b.cfg.Log.Space(); s != nil {
 		return s
 	}
-	return b.cfg.Before.Space()
+	if c.line.Empty() {
+		return nil
+	}
+	return c.b.cfg.Before.Space()
 }
 
 // answered is the log's answer to a message; it runs on the log's goroutine and does not block.
