@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // lastLook bounds how far LastMessage goes back: beyond it a room shows no last message.
@@ -73,21 +74,35 @@ func (s *Store) roomsLike(
 	if after != "" {
 		start = append(key(prefixRoom, ns, after), 0)
 	}
-	err = s.scan(prefix, start, func(k, v []byte) (bool, error) {
-		room := string(bytes.TrimSuffix(k[len(prefix):], []byte{separator}))
-		var st settings
-		if err := decodeRecord(v, &st); err != nil {
-			return false, fmt.Errorf("%w: settings of room %q: %w", ErrEntry, room, err)
+	for most := 10 * look; ; {
+		jump := ""
+		err = s.scan(prefix, start, func(k, v []byte) (bool, error) {
+			room := string(bytes.TrimSuffix(k[len(prefix):], []byte{separator}))
+			if !(RoomKey{NS: ns, Room: room}).IsRoom() { // one inbox per user: they are passed over at once
+				jump, _, _ = strings.Cut(room, "~")
+				return false, nil
+			}
+			var st settings
+			if err := decodeRecord(v, &st); err != nil {
+				return false, fmt.Errorf("%w: settings of room %q: %w", ErrEntry, room, err)
+			}
+			is := of(&st)
+			if is && match(room, st.Name) {
+				out.Rooms = append(out.Rooms, room)
+			}
+			look--
+			most--
+			// Next is told to whoever asks, so that it is a room they may hear of, unless none comes for long.
+			if len(out.Rooms) >= limit || look <= 0 && is || most <= 0 {
+				out.Next = room
+				return false, nil
+			}
+			return true, nil
+		})
+		if jump == "" || err != nil {
+			break
 		}
-		if of(&st) && match(room, st.Name) {
-			out.Rooms = append(out.Rooms, room)
-		}
-		look--
-		if len(out.Rooms) >= limit || look <= 0 {
-			out.Next = room
-			return false, nil
-		}
-		return true, nil
-	})
+		start = append(bytes.Clone(prefix), jump+"\x7f"...)
+	}
 	return out, err
 }
