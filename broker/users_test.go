@@ -218,7 +218,10 @@ func TestWhoRegisters(t *testing.T) {
 			if r := by(t, n, anybody, "GET /whoami", ""); r.status != http.StatusUnauthorized {
 				t.Errorf("a token for registering logs in: %v", r)
 			}
-			if got := must(t, n, keys["users"], "POST /users", `{"user":"boss","password":"pw","attributes":{"level":9,"vip":true}}`); !strings.Contains(got, `"attributes":{"level":9,"vip":true}`) {
+			if r := by(t, n, keys["users"], "POST /users", `{"user":"boss","password":"pw"}`); r.status != http.StatusForbidden {
+				t.Errorf("a key with the scope users makes an admin: %v", r)
+			}
+			if got := must(t, n, keys["users"], "POST /users", `{"user":"vip","password":"pw","attributes":{"level":9,"vip":true}}`); !strings.Contains(got, `"attributes":{"level":9,"vip":true}`) {
 				t.Error(got)
 			}
 		})

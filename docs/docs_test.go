@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute // the first command builds everything
 
 // command is one line behind a "$ " in a console block, and the output shown below it; "…" stands for anything.
 type command struct {
