@@ -221,6 +221,7 @@ func (w *worker) setAccess(cur *cursor, next uint64) {
 		cur.asleep = false
 		w.owe(cur, cur.values, true)
 		w.giveStates(cur, nil)
+		w.giveLiveOf(cur, cur.filters)
 	case !may:
 		cur.asleep, cur.page = true, nil
 	}

@@ -200,13 +200,17 @@ func (w *worker) sendLive(c *client, filters []*sub, l *hooks.Live, from *client
 
 // giveLive sends a new subscription the live values there are, retained.
 func (w *worker) giveLive(c *client, s *sub) {
-	for k, cur := range c.cursors {
-		if cur.asleep || !slices.Contains(cur.filters, s) {
-			continue
+	for _, cur := range c.cursors {
+		if !cur.asleep && slices.Contains(cur.filters, s) {
+			w.giveLiveOf(cur, []*sub{s})
 		}
-		for _, l := range w.b.live.in(k, w.b.now()) {
-			w.sendLive(c, []*sub{s}, &l, nil, true)
-		}
+	}
+}
+
+// giveLiveOf gives the live values of a room that the filters take.
+func (w *worker) giveLiveOf(cur *cursor, filters []*sub) {
+	for _, l := range w.b.live.in(cur.room.key, w.b.now()) {
+		w.sendLive(cur.client, filters, &l, nil, true)
 	}
 }
 

@@ -224,7 +224,11 @@ func TestLiveOnSeveralNodes(t *testing.T) {
 			}
 			alice.Disconnect()
 			for _, r := range append(readers, late) {
-				if pk := r.Next(); pk.TopicName != topic || len(pk.Payload) > 0 {
+				pk := r.Next()
+				for string(pk.Payload) == "newest" && pk.FixedHeader.Retain { // what is kept may come by two ways at once
+					pk = r.Next()
+				}
+				if pk.TopicName != topic || len(pk.Payload) > 0 {
 					t.Errorf("after the writer left: %s %q", pk.TopicName, pk.Payload)
 				}
 				quiet(t, r)
