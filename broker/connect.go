@@ -389,21 +389,12 @@ func (b *Broker) takeSession(c *client, pk *packets.Packet, expiry uint32) (pres
 func (b *Broker) proposeWait(ctx context.Context, cmd storage.Command) (storage.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeWait)
 	defer cancel()
-	type answer struct {
-		r   storage.Result
-		err error
+	r, err := proposeTo(ctx, b.cfg.Log, cmd)
+	if err == nil {
+		return r, nil
 	}
-	got := make(chan answer, 1)
-	b.cfg.Log.Propose(cmd, func(r storage.Result, err error) { got <- answer{r, err} })
-	select {
-	case a := <-got:
-		if a.err == nil {
-			return a.r, nil
-		}
-		if bad := calls.Refused(a.err); bad != nil {
-			return storage.Result{}, bad
-		}
-	case <-ctx.Done():
+	if bad := calls.Refused(err); bad != nil {
+		return storage.Result{}, bad
 	}
 	return storage.Result{}, &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the log does not answer; try again in a few seconds"}
 }

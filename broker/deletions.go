@@ -41,28 +41,10 @@ func (d *Deletions) Run(ctx context.Context) {
 	if every == 0 {
 		every = defaultEvery
 	}
-	watch := d.Store.Watch()
-	defer watch.Close()
-	again := time.NewTicker(every)
-	defer again.Stop()
-	for {
-		changes := d.Leader.LeaderChanges()
-		if d.Leader.IsLeader() {
-			d.work(ctx)
-		}
-		for told := false; !told; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-changes:
-				told = true
-			case <-again.C:
-				told = true
-			case <-watch.Wake():
-				told = watch.Take().Deletions
-			}
-		}
-	}
+	whenTold(ctx, d.Store, d.Leader, func(ch *storage.Changes) bool { return ch.Deletions }, func(ctx context.Context) time.Duration {
+		d.work(ctx)
+		return every
+	})
 }
 
 // work carries out every deletion that is not done. One that fails is tried again with the next look, and holds up no other.
@@ -109,24 +91,16 @@ func (d *Deletions) propose(ctx context.Context, cmd storage.Command) error {
 	if !d.Leader.IsLeader() {
 		return errNoPage
 	}
-	type answer struct {
-		r   storage.Result
-		err error
-	}
-	got := make(chan answer, 1)
-	d.Log.Propose(cmd, func(r storage.Result, err error) { got <- answer{r, err} })
-	select {
-	case a := <-got:
-		if a.err != nil {
-			return errNoPage
-		}
-		if a.r.Outcome != storage.Done {
-			return fmt.Errorf("%w: %v: %s", errPage, a.r.Outcome, a.r.Detail)
-		}
-		return nil
-	case <-ctx.Done():
+	r, err := proposeTo(ctx, d.Log, cmd)
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
+	case err != nil:
+		return errNoPage
+	case r.Outcome != storage.Done:
+		return fmt.Errorf("%w: %v: %s", errPage, r.Outcome, r.Detail)
 	}
+	return nil
 }
 
 // sessions ends those that the deletion itself did not.

@@ -62,39 +62,13 @@ func (d *Duties) Run(ctx context.Context) {
 		every = defaultEvery
 	}
 	var running sync.WaitGroup
-	running.Go(func() { d.told(ctx, func(ch *storage.Changes) bool { return ch.Outbox }, d.followUps) })
-	running.Go(func() { d.told(ctx, func(ch *storage.Changes) bool { return ch.Wills }, d.wills) })
+	running.Go(func() {
+		whenTold(ctx, d.Store, d.Leader, func(ch *storage.Changes) bool { return ch.Outbox }, d.followUps)
+	})
+	running.Go(func() { whenTold(ctx, d.Store, d.Leader, func(ch *storage.Changes) bool { return ch.Wills }, d.wills) })
 	running.Go(func() { d.each(ctx, time.Second, d.lost) })
 	running.Go(func() { d.each(ctx, every, d.walk) })
 	running.Wait()
-}
-
-// told does a duty when this node comes to lead, when something has changed that concerns it, and after the pause that the
-// duty itself asked for.
-func (d *Duties) told(ctx context.Context, concerns func(*storage.Changes) bool, do func(context.Context) time.Duration) {
-	watch := d.Store.Watch()
-	defer watch.Close()
-	again := time.NewTimer(never)
-	defer again.Stop()
-	for {
-		changes := d.Leader.LeaderChanges()
-		if d.Leader.IsLeader() {
-			again.Reset(do(ctx))
-		}
-		for wait := true; wait; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-changes:
-				wait = false
-			case <-again.C:
-				wait = false
-			case <-watch.Wake():
-				ch := watch.Take()
-				wait = !concerns(&ch)
-			}
-		}
-	}
 }
 
 // each does a duty at regular times.
@@ -121,18 +95,8 @@ func (d *Duties) walk(ctx context.Context) {
 
 // propose waits for the result, so that duties never run ahead of the log. ok is false when it will not come.
 func (d *Duties) propose(ctx context.Context, cmd storage.Command) (r storage.Result, ok bool) {
-	type answer struct {
-		r   storage.Result
-		err error
-	}
-	got := make(chan answer, 1)
-	d.Log.Propose(cmd, func(r storage.Result, err error) { got <- answer{r, err} })
-	select {
-	case a := <-got:
-		return a.r, a.err == nil
-	case <-ctx.Done():
-		return storage.Result{}, false
-	}
+	r, err := proposeTo(ctx, d.Log, cmd)
+	return r, err == nil
 }
 
 // lost declares nodes lost that do not answer, and those that were removed. Their sessions count as disconnected from then on; one that lives all the

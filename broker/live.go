@@ -182,17 +182,24 @@ func (w *worker) tellLive(r *room, l *hooks.Live, from *client, kept bool) {
 // sendLive sends a value if one of the filters takes it; from is who wrote it, nil for one that was kept.
 func (w *worker) sendLive(c *client, filters []*sub, l *hooks.Live, from *client, retained bool) {
 	p := publish{topic: topic.LiveTopic(l.Room.NS, l.Room.Room, l.Name, l.User), payload: l.Payload, retain: retained}
-	match := false
+	w.sendMatched(c, filters, &p, func(s *sub) bool {
+		return s.filter.MatchLive(l.Room.NS, l.Room.Room, l.Name, l.User) && !(s.noLocal && from == c)
+	})
+}
+
+// sendMatched sends what is no entry if one of the filters takes it, with the subscription ids of those that do.
+func (w *worker) sendMatched(c *client, filters []*sub, p *publish, match func(*sub) bool) {
+	taken := false
 	for _, s := range filters {
-		if !s.filter.MatchLive(l.Room.NS, l.Room.Room, l.Name, l.User) || s.noLocal && from == c {
+		if !match(s) {
 			continue
 		}
-		match = true
+		taken = true
 		if s.id != 0 && c.version == version5 {
 			p.ids = append(p.ids, s.id)
 		}
 	}
-	if match {
+	if taken {
 		f := p.encode(nil, c.version)
 		w.send(c, &f, nil, 0)
 	}

@@ -310,19 +310,7 @@ func (w *worker) sendUser(c *client, user string, devices int, payload []byte, r
 		c.looks.at[user] = l
 	}
 	p := publish{topic: topic.UserTopic(c.sid.NS, user, topic.Presence), payload: payload, retain: retain, text: true}
-	match := false
-	for _, s := range c.subs {
-		if s.filter.MatchUser(c.sid.NS, user, topic.Presence) {
-			match = true
-			if s.id != 0 && c.version == version5 {
-				p.ids = append(p.ids, s.id)
-			}
-		}
-	}
-	if match {
-		f := p.encode(nil, c.version)
-		w.send(c, &f, nil, 0)
-	}
+	w.sendMatched(c, c.subs, &p, func(s *sub) bool { return s.filter.MatchUser(c.sid.NS, user, topic.Presence) })
 }
 
 // oweUser notes that a client is to get the presence of a user.

@@ -53,25 +53,35 @@ func (w *worker) setOverseer(c *client) {
 	w.overseeing.Store(len(w.overseers) > 0)
 }
 
-// overseeRooms gives c a cursor on the rooms of its namespace, from now on, then calls done in the worker's goroutine.
+// overseeRooms gives c a cursor on the rooms of its namespace, from now on, then calls done, unless it is nil, in the
+// worker's goroutine.
 func (w *worker) overseeRooms(c *client, done func()) {
 	pos := w.b.cfg.Store.Pos()
 	c.overseenFrom = pos
+	w.oversee(c, func() ([]start, error) { return w.b.roomsFrom(c.sid.NS, pos) }, func([]start) {
+		if done != nil {
+			done()
+		}
+	})
+}
+
+// oversee gives c the cursors that find returns, which may read the disk, then calls done in the worker's goroutine.
+func (w *worker) oversee(c *client, find func() ([]start, error), done func([]start)) {
 	w.b.read(func() {
-		starts, err := w.b.roomsFrom(c.sid.NS, pos)
+		starts, err := find()
 		w.post(func() {
 			if c.gone {
 				return
 			}
 			if err != nil {
-				w.b.log.Error("read the rooms for $all", "user", c.sid.User, "err", err)
+				w.b.log.Error("read rooms for $all", "user", c.sid.User, "err", err)
 				c.disconnect(reasonImplementation)
 				return
 			}
 			for _, s := range starts {
 				w.joinAt(c, s)
 			}
-			done()
+			done(starts)
 			w.serve(c)
 		})
 	})
@@ -85,14 +95,25 @@ func (b *Broker) roomsFrom(ns string, pos uint64) (out []start, err error) {
 		if err != nil || len(page) == 0 {
 			return out, err
 		}
-		for _, room := range page {
-			next, err := b.cfg.Store.SeqAfter(storage.RoomKey{NS: ns, Room: room}, pos)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, start{room: room, next: next})
+		some, err := b.startsAfter(ns, page, pos)
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, some...)
 		after = page[len(page)-1]
+	}
+	return out, nil
+}
+
+// startsAfter finds what comes after pos in rooms.
+func (b *Broker) startsAfter(ns string, rooms []string, pos uint64) ([]start, error) {
+	out := make([]start, 0, len(rooms))
+	for _, room := range rooms {
+		next, err := b.cfg.Store.SeqAfter(storage.RoomKey{NS: ns, Room: room}, pos)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, start{room: room, next: next})
 	}
 	return out, nil
 }
@@ -101,10 +122,10 @@ func (b *Broker) roomsFrom(ns string, pos uint64) (out []start, err error) {
 func (w *worker) overseen(changed []storage.RoomKey) {
 	for ns, clients := range w.overseers {
 		for c := range clients {
-			var unknown []storage.RoomKey
+			var unknown []string
 			for _, k := range changed {
 				if k.NS == ns && k.IsRoom() && c.cursors[k] == nil && len(c.cursors)+len(unknown) < maxOverseen {
-					unknown = append(unknown, k)
+					unknown = append(unknown, k.Room)
 				}
 			}
 			if len(unknown) > 0 && mayOversee(c.identity()) {
@@ -114,36 +135,15 @@ func (w *worker) overseen(changed []storage.RoomKey) {
 	}
 }
 
-// overseeMore gives c a cursor on rooms that it knew nothing of.
-func (w *worker) overseeMore(c *client, rooms []storage.RoomKey) {
+// overseeMore gives c a cursor on rooms that it knew nothing of, and the values they have.
+func (w *worker) overseeMore(c *client, rooms []string) {
 	pos := c.overseenFrom
-	w.b.read(func() {
-		starts := make([]start, 0, len(rooms))
-		var err error
-		for _, k := range rooms {
-			var next uint64
-			if next, err = w.b.cfg.Store.SeqAfter(k, pos); err != nil {
-				break
+	w.oversee(c, func() ([]start, error) { return w.b.startsAfter(c.sid.NS, rooms, pos) }, func(starts []start) {
+		for _, s := range starts {
+			if cur := c.cursors[storage.RoomKey{NS: c.sid.NS, Room: s.room}]; cur != nil {
+				w.owe(cur, cur.values, false)
+				w.giveStates(cur, nil)
 			}
-			starts = append(starts, start{room: k.Room, next: next})
 		}
-		w.post(func() {
-			if c.gone {
-				return
-			}
-			if err != nil {
-				w.b.log.Error("read rooms for $all", "user", c.sid.User, "err", err)
-				c.disconnect(reasonImplementation)
-				return
-			}
-			for _, s := range starts {
-				w.joinAt(c, s)
-				if cur := c.cursors[storage.RoomKey{NS: c.sid.NS, Room: s.room}]; cur != nil {
-					w.owe(cur, cur.values, false)
-					w.giveStates(cur, nil)
-				}
-			}
-			w.serve(c)
-		})
 	})
 }

@@ -45,7 +45,7 @@ func (w *worker) resume(c *client, sess *storage.Session) {
 			}
 			c.resuming = nil
 			if overseesAll(c.subs) {
-				w.overseeRooms(c, func() {})
+				w.overseeRooms(c, nil)
 			}
 			w.serve(c)
 		})

@@ -192,7 +192,7 @@ func (w *worker) reset() {
 	}
 	for _, clients := range w.overseers {
 		for c := range clients {
-			w.overseeRooms(c, func() {})
+			w.overseeRooms(c, nil)
 		}
 	}
 	w.lookAgain("")
