@@ -45,24 +45,8 @@ func (a *API) registerPeople(h huma.API) {
 	person(a, h, http.MethodDelete, "contacts.remove", "/me/contacts/{user}", "Take somebody off your list, or turn a request down", c.ContactRemove)
 	person(a, h, http.MethodPut, "blocks.add", "/me/blocks/{user}", "Hear nothing more of somebody", c.BlockAdd)
 	person(a, h, http.MethodDelete, "blocks.remove", "/me/blocks/{user}", "Lift a block", c.BlockRemove)
-	huma.Register(h, huma.Operation{
-		OperationID: "contacts.list", Method: http.MethodGet, Path: "/me/contacts", Tags: []string{"people"},
-		Summary: "Your contacts, and requests that wait for an answer", Security: byToken, Errors: errorsOf(http.StatusForbidden),
-	}, func(ctx context.Context, in *peopleRequest) (*answer[calls.ContactsPage], error) {
-		if err := a.await(ctx, in.Consistency); err != nil {
-			return nil, fail(err)
-		}
-		return answered(c.Contacts(ctx, identityOf(ctx), calls.PeopleInput{Limit: in.Limit, After: in.After}))
-	})
-	huma.Register(h, huma.Operation{
-		OperationID: "blocks.list", Method: http.MethodGet, Path: "/me/blocks", Tags: []string{"people"},
-		Summary: "Those you have blocked", Security: byToken, Errors: errorsOf(http.StatusForbidden),
-	}, func(ctx context.Context, in *peopleRequest) (*answer[calls.BlocksPage], error) {
-		if err := a.await(ctx, in.Consistency); err != nil {
-			return nil, fail(err)
-		}
-		return answered(c.Blocks(ctx, identityOf(ctx), calls.PeopleInput{Limit: in.Limit, After: in.After}))
-	})
+	listed(a, h, "contacts.list", "/me/contacts", "Your contacts, and requests that wait for an answer", c.Contacts)
+	listed(a, h, "blocks.list", "/me/blocks", "Those you have blocked", c.Blocks)
 	huma.Register(h, huma.Operation{
 		OperationID: "inbox", Method: http.MethodGet, Path: "/me/inbox", Tags: []string{"people"},
 		Summary: "What concerns you: invited, removed, role, mentioned, contact", Security: byToken, Errors: errorsOf(http.StatusForbidden),
@@ -99,6 +83,21 @@ func person[Change any](
 		Middlewares: huma.Middlewares{a.spendOne}, Errors: errorsOf(http.StatusForbidden, http.StatusNotFound, http.StatusConflict),
 	}, func(ctx context.Context, in *personRequest) (*answer[Change], error) {
 		return answered(do(ctx, identityOf(ctx), calls.PersonInput{User: in.User}))
+	})
+}
+
+// listed registers a list of others that the caller keeps.
+func listed[Page any](
+	a *API, h huma.API, id, path, summary string, list func(context.Context, auth.Identity, calls.PeopleInput) (Page, error),
+) {
+	huma.Register(h, huma.Operation{
+		OperationID: id, Method: http.MethodGet, Path: path, Tags: []string{"people"}, Summary: summary, Security: byToken,
+		Errors: errorsOf(http.StatusForbidden),
+	}, func(ctx context.Context, in *peopleRequest) (*answer[Page], error) {
+		if err := a.await(ctx, in.Consistency); err != nil {
+			return nil, fail(err)
+		}
+		return answered(list(ctx, identityOf(ctx), calls.PeopleInput{Limit: in.Limit, After: in.After}))
 	})
 }
 

@@ -139,16 +139,12 @@ func (s *Store) Pushes(ns, user string) ([]PushOf, error) {
 
 // SessionsOf returns the stored sessions of a user, at most limit, without their lags.
 func (s *Store) SessionsOf(ns, user string, limit int) (out []*Session, err error) {
-	prefix := key(prefixSession, ns, user)
-	var ids []SessionID
-	if err := s.scan(prefix, nil, func(k, _ []byte) (bool, error) {
-		ids = append(ids, SessionID{NS: ns, User: user, Client: unescapeName(string(k[len(prefix):]))})
-		return len(ids) < limit, nil
-	}); err != nil {
+	clients, err := s.ClientsOf(ns, user, limit)
+	if err != nil {
 		return nil, err
 	}
-	for _, id := range ids {
-		sess, err := s.Session(id)
+	for _, client := range clients {
+		sess, err := s.Session(SessionID{NS: ns, User: user, Client: client})
 		if err != nil {
 			return nil, err
 		}

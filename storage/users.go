@@ -22,8 +22,7 @@ const (
 	MaxAttributes     = 32
 	MaxAttributeBytes = 4 << 10 // of all names and values
 	maxEndings        = 64      // logouts of one device or one token whose tokens have not run out yet
-	maxEndingName     = 512
-	sessionsPerEnd    = 256 // sessions that one command ends by itself; the others end when their device comes
+	sessionsPerEnd    = 256     // sessions that one command ends by itself; the others end when their device comes
 )
 
 // AttributeLevel is the attribute that is shown beside the name of whoever writes, when it is an integer.
