@@ -131,13 +131,13 @@ func nothingAfterABlock(t *testing.T, nodes []*testcluster.Node) {
 		t.Helper()
 		for i := range tried {
 			was := tried[i].Load()
-			eventually(t, "the flood goes on", func() bool { return tried[i].Load() >= was+n })
+			mqtttest.Eventually(t, "the flood goes on", func() bool { return tried[i].Load() >= was+n })
 		}
 	}
 	for round := range 6 {
 		by, at := callers[round%len(callers)], nodes[round%len(nodes)]
 		before := head(t, at, "dm~ann~bob")
-		eventually(t, "messages are taken", func() bool { return head(t, at, "dm~ann~bob") > before+10 })
+		mqtttest.Eventually(t, "messages are taken", func() bool { return head(t, at, "dm~ann~bob") > before+10 })
 		call(t, by, "blocks.add", `{"user":"bob"}`)
 		from := head(t, at, "dm~ann~bob")
 		more(10)

@@ -88,7 +88,7 @@ func TestBroadcast(t *testing.T) {
 					}
 				}
 			}
-			eventually(t, "the node of one who comes late has all of it", func() bool { return head(t, c.Nodes[1], "broadcast~") == sent+4 })
+			mqtttest.Eventually(t, "the node of one who comes late has all of it", func() bool { return head(t, c.Nodes[1], "broadcast~") == sent+4 })
 			late := dial(1, "late", "x", false)
 			late.Subscribe("chat/broadcast/#")
 			noMore(t, late)

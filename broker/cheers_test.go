@@ -42,7 +42,7 @@ func TestCheers(t *testing.T) {
 			k := storage.RoomKey{NS: "chat", Room: "r"}
 			var readers []*mqtttest.Client
 			for i, n := range all {
-				eventually(t, "the room is there", func() bool { r, err := n.Store().Room(k); return err == nil && r != nil })
+				mqtttest.Eventually(t, "the room is there", func() bool { r, err := n.Store().Room(k); return err == nil && r != nil })
 				as := mqtttest.Flavours[i%len(mqtttest.Flavours)]
 				c := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: fmt.Sprint("reader", i), ClientID: "r"})
 				c.Subscribe("chat/rooms/r/tally")
@@ -54,7 +54,7 @@ func TestCheers(t *testing.T) {
 				fans = append(fans, mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: fmt.Sprint("fan", i), ClientID: "f"}))
 			}
 			seen := map[string]bool{} // that a node has readers comes to the others a moment later: what is cheered before is not for them
-			eventually(t, "every reader hears every node", func() bool {
+			mqtttest.Eventually(t, "every reader hears every node", func() bool {
 				for i, c := range fans {
 					c.Publish(mqtttest.Message(fmt.Sprint("chat/rooms/r/cheer/ready", i), "", 0))
 				}

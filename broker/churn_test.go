@@ -222,7 +222,7 @@ func agree(t testing.TB, nodes []*testcluster.Node, followers []*follower, all [
 				t.Log(why)
 			}
 		})
-		eventually(t, "all say what there is in "+room, same)
+		mqtttest.Eventually(t, "all say what there is in "+room, same)
 	}
 }
 
@@ -261,20 +261,20 @@ func TestALostNodesUsersGoOffline(t *testing.T) {
 		}
 		return false
 	}
-	eventually(t, "all are online", func() bool { return online(stay) == [2]int{each, each} && online(gone) == [2]int{each, each} })
+	mqtttest.Eventually(t, "all are online", func() bool { return online(stay) == [2]int{each, each} && online(gone) == [2]int{each, each} })
 	c.Isolate(gone)
 	for !lost() {
 		if of := online(stay); of != [2]int{each, each} && !lost() {
 			t.Fatalf("before the log says that the node is lost, %v are online", of)
 		}
 	}
-	eventually(t, "its users are offline, and no others", func() bool { return online(stay) == [2]int{0, each} })
-	eventually(t, "the room knows it", func() bool {
+	mqtttest.Eventually(t, "its users are offline, and no others", func() bool { return online(stay) == [2]int{0, each} })
+	mqtttest.Eventually(t, "the room knows it", func() bool {
 		return stay.Broker().RoomPresence(roomKey("r")).Connections == each
 	})
 	if of := online(gone); of != [2]int{each, each} {
 		t.Errorf("the node that is cut off says %v", of)
 	}
 	c.Heal()
-	eventually(t, "its users are back", func() bool { return online(stay) == [2]int{each, each} && online(gone) == [2]int{each, each} })
+	mqtttest.Eventually(t, "its users are back", func() bool { return online(stay) == [2]int{each, each} && online(gone) == [2]int{each, each} })
 }

@@ -35,7 +35,7 @@ func TestConnectingEverywhereAtOnce(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			eventually(t, "at most one is left", func() bool {
+			mqtttest.Eventually(t, "at most one is left", func() bool {
 				left := 0
 				for _, n := range c.Nodes {
 					left += n.Broker().Connections()

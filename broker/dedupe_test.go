@@ -3,9 +3,7 @@ package broker_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
+	"github.com/madang-chat/madang/internal/webtest"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -29,28 +28,11 @@ func token(t testing.TB, n *testcluster.Node, user string) string {
 
 func post(t testing.TB, n *testcluster.Node, path, token, body string, into any) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+n.Addr("web")+"/api/v1"+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer http.DefaultClient.CloseIdleConnections()
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	status, b := webtest.Caller{Addr: n.Addr("web"), Token: token}.Send(t, "POST "+path, body)
 	if err := json.Unmarshal(b, into); err != nil {
-		t.Fatalf("%s: %d %s", path, resp.StatusCode, b)
+		t.Fatalf("%s: %d %s", path, status, b)
 	}
-	return resp.StatusCode
+	return status
 }
 
 func head(t testing.TB, n *testcluster.Node, room string) uint64 {

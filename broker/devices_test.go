@@ -3,8 +3,6 @@ package broker_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,36 +11,13 @@ import (
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
+	"github.com/madang-chat/madang/internal/webtest"
 )
 
 // httpCall makes a call over HTTP as a user and returns its status and body.
 func httpCall(t testing.TB, n *testcluster.Node, user, method, path, body string) (int, []byte) {
 	t.Helper()
-	do := func(token, method, path, body string) (int, []byte) {
-		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+n.At().Web+"/api/v1"+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if req.Header.Set("Content-Type", "application/json"); token != "" {
-			req.Header.Set("Authorization", "Bearer "+token)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		out, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, out
-	}
-	status, out := do("", "POST", "/auth/login", `{"user":"`+user+`","password":"x"}`)
-	var login struct{ Token string }
-	if err := json.Unmarshal(out, &login); err != nil || status != 200 {
-		t.Fatalf("login: %d %s", status, out)
-	}
-	return do(login.Token, method, path, body)
+	return webtest.Login(t, n.At().Web, user, "x").Send(t, method+" "+path, body)
 }
 
 // A user's devices are listed from all nodes, connected and not, by whatever way they come; a kick ends them everywhere,
@@ -77,7 +52,7 @@ func TestDevices(t *testing.T) {
 			return out
 		}
 		for _, n := range nodes {
-			eventually(t, "the session is stored everywhere", func() bool {
+			mqtttest.Eventually(t, "the session is stored everywhere", func() bool {
 				s, err := n.Store().Session(sessionID("ann", odd))
 				return err == nil && s != nil && !s.Connected
 			})
@@ -104,7 +79,7 @@ func TestDevices(t *testing.T) {
 		if status, body := httpCall(t, nodes[0], "ann", "PUT", "/me/devices/"+url.PathEscape(odd)+"/push", `{"provider":"fcm","token":"secret"}`); status != 200 {
 			t.Fatalf("push: %d %s", status, body)
 		}
-		eventually(t, "the token is everywhere", func() bool { p, err := last.Store().Pushes("chat", "ann"); return err == nil && len(p) == 1 })
+		mqtttest.Eventually(t, "the token is everywhere", func() bool { p, err := last.Store().Pushes("chat", "ann"); return err == nil && len(p) == 1 })
 		if b, _ := json.Marshal(list(last, "ann", "/me/devices")); !strings.Contains(string(b), `"provider":"fcm","token":"secret"`) {
 			t.Errorf("its user sees %s", b)
 		}
@@ -148,16 +123,16 @@ func TestDevices(t *testing.T) {
 		if !conns[1].Alive() || conns[1].Ping() != nil {
 			t.Error("the one that was to stay is gone")
 		}
-		eventually(t, "one is left", func() bool { return fmt.Sprint(names(list(last, "ann", "/me/devices"))) == "["+keep+"]" })
+		mqtttest.Eventually(t, "one is left", func() bool { return fmt.Sprint(names(list(last, "ann", "/me/devices"))) == "["+keep+"]" })
 		if status, body := httpCall(t, last, "admin", "DELETE", "/users/ann/devices", ""); status != 200 {
 			t.Errorf("kick of all: %d %s", status, body)
 		}
 		if got := conns[1].Ended(); got != 0x98 {
 			t.Errorf("the last ended with %#x", got)
 		}
-		eventually(t, "nothing is left", func() bool { return len(list(nodes[0], "ann", "/me/devices").Devices) == 0 })
+		mqtttest.Eventually(t, "nothing is left", func() bool { return len(list(nodes[0], "ann", "/me/devices").Devices) == 0 })
 		for _, n := range nodes { // there is no grace after a kick
-			eventually(t, "ann is offline", func() bool { return n.Broker().UserPresence("chat", "ann").Devices == 0 })
+			mqtttest.Eventually(t, "ann is offline", func() bool { return n.Broker().UserPresence("chat", "ann").Devices == 0 })
 		}
 		for params, code := range map[string]string{
 			`{}`: "bad_payload", `{"device":"x","all":true}`: "bad_payload", `{"device":"x","except":"y"}`: "bad_payload",
@@ -184,7 +159,7 @@ func TestDevicesOfANodeThatIsCutOff(t *testing.T) {
 	all := c.Followers()
 	clean := mqtttest.Dial(t, all[0].At(), mqtttest.Options{Flavour: mqtttest.Flavours[1], User: "ann", ClientID: "clean"})
 	kept := mqtttest.Dial(t, all[0].At(), mqtttest.Options{Flavour: mqtttest.Flavours[1], User: "ann", ClientID: "kept", Keep: true})
-	eventually(t, "the other node knows", func() bool { return len(connected(t, []*testcluster.Node{all[1]}, "ann")) == 2 })
+	mqtttest.Eventually(t, "the other node knows", func() bool { return len(connected(t, []*testcluster.Node{all[1]}, "ann")) == 2 })
 	c.Cut(all[0], all[1])
 	var out calls.Kicked
 	admin := caller(t, all[1], mqtttest.Flavours[1], "admin")
@@ -196,7 +171,7 @@ func TestDevicesOfANodeThatIsCutOff(t *testing.T) {
 		t.Error("nobody could tell the node of this connection")
 	}
 	c.Heal()
-	eventually(t, "the node answers", func() bool {
+	mqtttest.Eventually(t, "the node answers", func() bool {
 		var out calls.Kicked
 		return json.Unmarshal(call(t, admin, "devices.kick", `{"user":"ann","all":true}`), &out) == nil && len(out.Missing) == 0
 	})

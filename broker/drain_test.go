@@ -22,7 +22,7 @@ func TestDrain(t *testing.T) {
 		clients = append(clients, mqtttest.Dial(t, leader.At(), mqtttest.Options{Flavour: as, User: fmt.Sprint("u", i), ClientID: "c", Keep: true}))
 		clients[i].Say(room, "hello")
 	}
-	eventually(t, "the nodes know of each other", func() bool { return len(leader.Servers("")) == 3 && len(asked.Servers("")) == 3 })
+	mqtttest.Eventually(t, "the nodes know of each other", func() bool { return len(leader.Servers("")) == 3 && len(asked.Servers("")) == 3 })
 	if err := asked.Drain(t.Context(), leader.Name(), true); err != nil {
 		t.Fatal(err)
 	}
@@ -51,12 +51,12 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%v: %v", as, err)
 		}
 	}
-	eventually(t, "another node leads", func() bool { return !leader.App.Node().IsLeader() })
+	mqtttest.Eventually(t, "another node leads", func() bool { return !leader.App.Node().IsLeader() })
 	if code, text := readyz(t, leader); code != 503 || !strings.Contains(text, "drain") {
 		t.Errorf("/readyz: %d %s", code, text)
 	}
 	if got := asked.Servers(""); len(got) > 2 {
-		eventually(t, "nobody is sent there", func() bool { return len(asked.Servers("")) == 2 })
+		mqtttest.Eventually(t, "nobody is sent there", func() bool { return len(asked.Servers("")) == 2 })
 	}
 	if err := asked.Drain(t.Context(), leader.Name(), false); err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func TestDrainAlone(t *testing.T) {
 func TestFull(t *testing.T) {
 	alone := testcluster.Start(t, testcluster.Options{Set: []string{"limits.connections=1"}})
 	c := testcluster.StartCluster(t, 3, 0, testcluster.Options{Set: []string{"limits.connections=1"}})
-	eventually(t, "the nodes know of each other", func() bool { return len(c.Nodes[0].Servers("")) == 3 })
+	mqtttest.Eventually(t, "the nodes know of each other", func() bool { return len(c.Nodes[0].Servers("")) == 3 })
 	for _, tc := range []struct {
 		n    *testcluster.Node
 		code byte

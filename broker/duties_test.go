@@ -13,6 +13,7 @@ import (
 
 	"github.com/madang-chat/madang/broker"
 	"github.com/madang-chat/madang/internal/logentry"
+	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -114,8 +115,8 @@ func TestFollowUpsHoldNothingUp(t *testing.T) {
 	a.say("general")
 	a.say("general")
 	a.duties(10 * time.Millisecond)
-	eventually(t, "lost nodes are looked for", func() bool { return a.silent.Load() > 0 })
-	eventually(t, "retention is applied", func() bool { return a.proposed("*storage.Trim") })
+	mqtttest.Eventually(t, "lost nodes are looked for", func() bool { return a.silent.Load() > 0 })
+	mqtttest.Eventually(t, "retention is applied", func() bool { return a.proposed("*storage.Trim") })
 	if !a.proposed("*storage.FollowUp") {
 		t.Error("nothing is carried")
 	}
@@ -126,10 +127,10 @@ func TestFollowUpsLookForNoWills(t *testing.T) {
 	t.Parallel()
 	a := onItsOwn(t)
 	a.duties(time.Hour)
-	eventually(t, "wills were looked for", func() bool { return a.times.Load() > 0 })
+	mqtttest.Eventually(t, "wills were looked for", func() bool { return a.times.Load() > 0 })
 	for i := range 20 {
 		a.say(fmt.Sprint("room", i))
-		eventually(t, "the outbox is carried", func() bool {
+		mqtttest.Eventually(t, "the outbox is carried", func() bool {
 			items, err := a.s.Outbox(1)
 			return err == nil && len(items) == 0
 		})
@@ -138,5 +139,5 @@ func TestFollowUpsLookForNoWills(t *testing.T) {
 		t.Errorf("wills were looked for %d times", n)
 	}
 	a.apply(&storage.NodeLost{Node: "a", Boot: 1})
-	eventually(t, "a lost node's wills are looked for", func() bool { return a.times.Load() == 2 })
+	mqtttest.Eventually(t, "a lost node's wills are looked for", func() bool { return a.times.Load() == 2 })
 }

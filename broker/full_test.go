@@ -39,7 +39,7 @@ func TestFullDisk(t *testing.T) {
 			w.Subscribe("chat/me/error")
 			w.Say(room, "0")
 			d.free.Store(1<<30 - 1)
-			eventually(t, "the node is not ready", func() bool {
+			mqtttest.Eventually(t, "the node is not ready", func() bool {
 				code, text := readyz(t, n)
 				return code == http.StatusServiceUnavailable && strings.Contains(text, "limits.disk_free is 1024 MiB")
 			})
@@ -61,7 +61,7 @@ func TestFullDisk(t *testing.T) {
 			r.Subscribe("$last/5/" + msgs(room))
 			inOrder(t, collect(t, r, room, 1, 1))
 			d.free.Store(2 << 30)
-			eventually(t, "the node is ready", func() bool { code, _ := readyz(t, n); return code == http.StatusOK })
+			mqtttest.Eventually(t, "the node is ready", func() bool { code, _ := readyz(t, n); return code == http.StatusOK })
 			if as.Version != mqtttest.V5 {
 				w.Ended()
 				w = mqtttest.Dial(t, n.At(), o)
@@ -90,7 +90,7 @@ func TestFullDiskOfTheLeader(t *testing.T) {
 	}})
 	leader := c.Leader()
 	of(leader.Dir()).free.Store(1)
-	eventually(t, "another node leads", func() bool { return !leader.App.Node().IsLeader() })
+	mqtttest.Eventually(t, "another node leads", func() bool { return !leader.App.Node().IsLeader() })
 	room := roomOf(t)
 	w := mqtttest.Dial(t, c.Leader().At(), mqtttest.Options{User: "w", ClientID: "w"})
 	for i := range 20 {
@@ -98,7 +98,7 @@ func TestFullDiskOfTheLeader(t *testing.T) {
 	}
 	c.SameDigest(storage.RoomKey{NS: "chat", Room: room}, 20)
 	of(leader.Dir()).free.Store(2 << 30)
-	eventually(t, "it is ready", func() bool { code, _ := readyz(t, leader); return code == http.StatusOK })
+	mqtttest.Eventually(t, "it is ready", func() bool { code, _ := readyz(t, leader); return code == http.StatusOK })
 	mqtttest.Dial(t, leader.At(), mqtttest.Options{User: "x", ClientID: "x"}).Say(room, "0")
 }
 

@@ -147,7 +147,7 @@ func TestRetentionLeavesADeclaredGap(t *testing.T) {
 		o, alice := away(t, n, as, room)
 		fill(t, alice, room, 0, 100)
 		duties(t, n, broker.Retention{Count: 10})
-		eventually(t, "the oldest entries are gone", func() bool {
+		mqtttest.Eventually(t, "the oldest entries are gone", func() bool {
 			r, err := n.Store().Room(roomKey(room))
 			return err == nil && r.Head.First == 91
 		})
@@ -168,7 +168,7 @@ func TestSessionExpires(t *testing.T) {
 		}
 		o := mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String(), Expiry: 1, Resume: true}
 		mqtttest.Dial(t, n.At(), o).Disconnect()
-		eventually(t, "the session is gone", func() bool {
+		mqtttest.Eventually(t, "the session is gone", func() bool {
 			s, err := n.Store().Session(sessionID("bob", as.String()))
 			return err == nil && s == nil
 		})
@@ -188,7 +188,7 @@ func TestMessageExpiry(t *testing.T) {
 			alice.Say(room, fmt.Sprintf(`{"ttl":%d,"data":{"text":"for a while"}}`, ttl))
 		}
 		_, sent := n.Store().Applied()
-		eventually(t, "the first has expired", func() bool {
+		mqtttest.Eventually(t, "the first has expired", func() bool {
 			alice.Say("clock", "tick") // log time moves with entries
 			_, now := n.Store().Applied()
 			return now > sent+1000

@@ -134,7 +134,7 @@ func TestGuestsAddNothingToTheLog(t *testing.T) {
 	if added := n.Node().Stats().Commands - before; added != 0 {
 		t.Errorf("%d guests added %d commands to the log", total, added)
 	}
-	eventually(t, "all have gone", func() bool { return n.Broker().Connections() == 0 })
+	mqtttest.Eventually(t, "all have gone", func() bool { return n.Broker().Connections() == 0 })
 }
 
 // A guest with a token is somebody who can be known again, and writes where the room says so.

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 	"go.uber.org/goleak"
@@ -114,21 +113,6 @@ func quiet(t testing.TB, c *mqtttest.Client) {
 	}
 	if n := c.Waiting(); n > 0 {
 		t.Fatalf("%d messages too many, the first is %s", n, c.Next().Payload)
-	}
-}
-
-// eventually waits for a condition that others bring about.
-func eventually(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	deadline := time.After(mqtttest.Patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", mqtttest.Patience, what)
-		}
 	}
 }
 

@@ -68,7 +68,7 @@ func TestTruncatedSubscribe(t *testing.T) {
 			t.Errorf("ended with %#x", got)
 		}
 		served(t, n, as)
-		eventually(t, "no ghost is left", func() bool { return n.Broker().Connections() == 0 })
+		mqtttest.Eventually(t, "no ghost is left", func() bool { return n.Broker().Connections() == 0 })
 	})
 }
 
@@ -274,7 +274,7 @@ func TestMutatedPackets(t *testing.T) {
 	for _, as := range mqtttest.Flavours {
 		served(t, n, as)
 	}
-	eventually(t, "no ghosts are left", func() bool { return n.Broker().Connections() == 0 })
+	mqtttest.Eventually(t, "no ghosts are left", func() bool { return n.Broker().Connections() == 0 })
 	if after := heap(); after > before+64<<20 {
 		t.Errorf("the heap grew from %d to %d MiB", before>>20, after>>20)
 	}

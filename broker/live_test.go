@@ -17,7 +17,7 @@ func TestLive(t *testing.T) {
 		topic := "chat/rooms/" + room + "/live/cursor/" + user
 		reader := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String()})
 		reader.Subscribe("chat/rooms/" + room + "/live/#")
-		eventually(t, "what the new room means for its owner is in the log", func() bool {
+		mqtttest.Eventually(t, "what the new room means for its owner is in the log", func() bool {
 			waiting, err := n.Store().Outbox(1)
 			return err == nil && len(waiting) == 0
 		})

@@ -90,7 +90,7 @@ func TestMarksTravelTogether(t *testing.T) {
 		}
 	}
 	k := storage.RoomKey{NS: "chat", Room: "r"}
-	eventually(t, "all marks are in the log", func() bool {
+	mqtttest.Eventually(t, "all marks are in the log", func() bool {
 		for i := range members {
 			if m, err := n.Store().Mark(k, fmt.Sprint("u", i)); err != nil || m.Read < each {
 				return false

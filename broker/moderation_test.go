@@ -216,7 +216,7 @@ func nothingAfter(t *testing.T, nodes []*testcluster.Node) {
 		} {
 			by := owners[(round+i)%len(owners)]
 			from := head(t, last, "flood")
-			eventually(t, "the flood goes on", func() bool { return head(t, last, "flood") > from+10 })
+			mqtttest.Eventually(t, "the flood goes on", func() bool { return head(t, last, "flood") > from+10 })
 			f := forbidden{act: act.do, user: act.user, from: place(call(t, by, act.do, act.params))}
 			switch act.user {
 			case "":
@@ -226,7 +226,7 @@ func nothingAfter(t *testing.T, nodes []*testcluster.Node) {
 					}
 				}
 			default:
-				eventually(t, "others go on", func() bool { return head(t, last, "flood") > f.from+20 })
+				mqtttest.Eventually(t, "others go on", func() bool { return head(t, last, "flood") > f.from+20 })
 			}
 			if act.user == "u1" {
 				if err := listener.Ping(); err != nil {
@@ -236,7 +236,7 @@ func nothingAfter(t *testing.T, nodes []*testcluster.Node) {
 					listener.Next()
 				}
 				at := head(t, last, "flood")
-				eventually(t, "others go on", func() bool { return head(t, last, "flood") > at+20 })
+				mqtttest.Eventually(t, "others go on", func() bool { return head(t, last, "flood") > at+20 })
 				quiet(t, listener)
 			}
 			f.to = place(call(t, by, act.undo, act.params))

@@ -24,7 +24,7 @@ func openRoom(t testing.TB, nodes []*testcluster.Node, room string) *mqtttest.Cl
 	owner := caller(t, nodes[0], mqtttest.Flavours[1], "owner")
 	call(t, owner, "room.create", `{"room":"`+room+`","kind":"public"}`)
 	for _, n := range nodes {
-		eventually(t, "the room is there", func() bool { r, err := n.Store().Room(roomKey(room)); return err == nil && r != nil })
+		mqtttest.Eventually(t, "the room is there", func() bool { r, err := n.Store().Room(roomKey(room)); return err == nil && r != nil })
 	}
 	return owner
 }
@@ -102,7 +102,7 @@ func TestNobodyHearsOfATunnel(t *testing.T) {
 		var watchers []*mqtttest.Client
 		for _, i := range []int{0, last} {
 			as := mqtttest.Flavours[i%4]
-			eventually(t, "the friend shares the room", func() bool {
+			mqtttest.Eventually(t, "the friend shares the room", func() bool {
 				m, err := nodes[i].Store().Member(roomKey("p"), "friend")
 				return err == nil && m.Role != ""
 			})
@@ -132,7 +132,7 @@ func TestNobodyHearsOfATunnel(t *testing.T) {
 					}
 				}
 				phone.Cut()
-				eventually(t, "the node sees the end", func() bool { return len(connected(t, nodes, "ann")) == 0 })
+				mqtttest.Eventually(t, "the node sees the end", func() bool { return len(connected(t, nodes, "ann")) == 0 })
 				restore := clock.SetOffset(20 * time.Second)
 				other := mqtttest.Dial(t, nodes[0].At(), mqtttest.Options{Flavour: as, User: "other", ClientID: "o"})
 				other.Subscribe("chat/rooms/r/live/#")
@@ -192,7 +192,7 @@ func TestConnectionsCostTheLogNothing(t *testing.T) {
 		c.Subscribe("chat/rooms/r/#")
 		c.Disconnect()
 	}
-	eventually(t, "the log knows all", func() bool {
+	mqtttest.Eventually(t, "the log knows all", func() bool {
 		for i := range many {
 			if at, err := n.Store().LastActive("chat", fmt.Sprint("u", i)); err != nil || at == 0 {
 				return false
@@ -231,7 +231,7 @@ func TestWhoSeesAUser(t *testing.T) {
 			call(t, owner, "room.invite", `{"room":"priv","user":"`+user+`"}`)
 		}
 		last := nodes[len(nodes)-1]
-		eventually(t, "the friend shares the room", func() bool {
+		mqtttest.Eventually(t, "the friend shares the room", func() bool {
 			m, err := last.Store().Member(roomKey("priv"), "friend")
 			return err == nil && m.Role != ""
 		})
@@ -265,7 +265,7 @@ func TestWhoSeesAUser(t *testing.T) {
 			status(c, "ann", "online", 2, false)
 		}
 		call(t, owner, "mod.kick", `{"room":"priv","user":"friend"}`)
-		eventually(t, "the friend is out", func() bool {
+		mqtttest.Eventually(t, "the friend is out", func() bool {
 			return tryCallHTTP(t, last, "friend", "ann") == 403
 		})
 		phone.Disconnect()

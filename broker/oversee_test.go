@@ -78,7 +78,7 @@ func TestEveryRoomAfterReturn(t *testing.T) {
 			ann = caller(t, n, as, "ann")
 			admin := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "admin", ClientID: "eye", Keep: true})
 			said := 0
-			eventually(t, "the rooms are read", func() bool { // they are looked up after CONNACK
+			mqtttest.Eventually(t, "the rooms are read", func() bool { // they are looked up after CONNACK
 				ann.Say("old", "now")
 				said++
 				return admin.Waiting() > 0

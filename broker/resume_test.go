@@ -81,7 +81,7 @@ func TestUnacknowledgedComesAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Cut()
-		eventually(t, "the broker sees the end", func() bool {
+		mqtttest.Eventually(t, "the broker sees the end", func() bool {
 			s, err := n.Store().Session(sessionID("bob", as.String()))
 			return err == nil && s != nil && !s.Connected
 		})

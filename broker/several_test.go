@@ -201,7 +201,7 @@ func TestLiveOnSeveralNodes(t *testing.T) {
 				readers = append(readers, r)
 			}
 			// The second node's wish travels by a link of its own: the first value may be too early for it.
-			eventually(t, "a value reaches the other node", func() bool {
+			mqtttest.Eventually(t, "a value reaches the other node", func() bool {
 				alice.Publish(mqtttest.Message(topic, "first", 1))
 				return readers[1].Waiting() > 0
 			})

@@ -45,7 +45,7 @@ func TestStalledConnectionIsCutAndComesBack(t *testing.T) {
 			for range total {
 				alice.Say(room, text)
 			}
-			eventually(t, "the connection is closed", func() bool { return n.Metric("madang_stalled_closed_total") > before })
+			mqtttest.Eventually(t, "the connection is closed", func() bool { return n.Metric("madang_stalled_closed_total") > before })
 			slow.Cut()
 			o.Manual = false
 			collect(t, mqtttest.Dial(t, n.At(), o), room, 1, total)

@@ -175,7 +175,7 @@ func TestStateWaitsForASlowReader(t *testing.T) {
 	}
 	reader.Unpause()
 	newest := map[string]int{}
-	eventually(t, "the newest of each key is there", func() bool {
+	mqtttest.Eventually(t, "the newest of each key is there", func() bool {
 		for reader.Waiting() > 0 {
 			var v stateOf
 			var d struct{ Round int }

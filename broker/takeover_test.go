@@ -80,7 +80,7 @@ func TestReconnecting200Times(t *testing.T) {
 			t.Fatalf("entry %d of %d reached no connection", seq, top)
 		}
 	}
-	eventually(t, "one connection is left", func() bool { return n.Broker().Connections() == 2 })
+	mqtttest.Eventually(t, "one connection is left", func() bool { return n.Broker().Connections() == 2 })
 }
 
 // A client id belongs to its user: another user with the same one has a session of its own.

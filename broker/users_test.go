@@ -3,7 +3,6 @@ package broker_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
+	"github.com/madang-chat/madang/internal/webtest"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -34,32 +34,8 @@ func (r httpReply) code() (code, detail string) {
 // by makes a request: "POST /users", as whom a token or service key says. headers are "Name: value" each.
 func by(t testing.TB, n *testcluster.Node, token, line, body string, headers ...string) httpReply {
 	t.Helper()
-	method, path, _ := strings.Cut(line, " ")
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+n.Addr("web")+"/api/v1"+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		req.Header.Add(name, value)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer http.DefaultClient.CloseIdleConnections()
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return httpReply{resp.StatusCode, strings.TrimSpace(string(b))}
+	status, b := webtest.Caller{Addr: n.Addr("web"), Token: token}.Send(t, line, body, headers...)
+	return httpReply{status, strings.TrimSpace(string(b))}
 }
 
 // must is by for what must succeed.
@@ -129,7 +105,7 @@ func TestRegisteredUsersLogInEverywhere(t *testing.T) {
 	}
 	for i, n := range c.Nodes {
 		var tok string
-		eventually(t, "the node knows the user", func() bool { tok = loginAs(t, n, "ann", "correct horse"); return tok != "" })
+		mqtttest.Eventually(t, "the node knows the user", func() bool { tok = loginAs(t, n, "ann", "correct horse"); return tok != "" })
 		if got := must(t, n, tok, "GET /whoami", ""); !strings.Contains(got, `"user":"ann","namespace":"chat","name":"Ann 안"`) {
 			t.Error(got)
 		}
@@ -239,7 +215,7 @@ func TestLevelAtRunTime(t *testing.T) {
 	reader.Subscribe(msgs("r"))
 	var writers []*mqtttest.Client
 	for i, n := range c.Nodes {
-		eventually(t, "the node knows the user", func() bool { return loginAs(t, n, "ann", "pw") != "" })
+		mqtttest.Eventually(t, "the node knows the user", func() bool { return loginAs(t, n, "ann", "pw") != "" })
 		writers = append(writers, mqtttest.Dial(t, n.At(), mqtttest.Options{
 			Flavour: mqtttest.Flavours[i%len(mqtttest.Flavours)], User: "ann", Password: "pw", ClientID: fmt.Sprint(i),
 		}))
@@ -401,7 +377,7 @@ func TestLogout(t *testing.T) {
 	must(t, one, "", "POST /users", `{"user":"ann","password":"pw"}`)
 	on := func(n *testcluster.Node, device string) (tok string) {
 		var answer struct{ Token string }
-		eventually(t, "the node knows the user", func() bool { return loginAs(t, n, "ann", "pw") != "" })
+		mqtttest.Eventually(t, "the node knows the user", func() bool { return loginAs(t, n, "ann", "pw") != "" })
 		if err := json.Unmarshal([]byte(must(t, n, "", "POST /auth/login", `{"user":"ann","password":"pw","device":"`+device+`"}`)), &answer); err != nil {
 			t.Fatal(err)
 		}
@@ -410,7 +386,7 @@ func TestLogout(t *testing.T) {
 	ended := func(what, tok string, want bool) {
 		t.Helper()
 		for _, n := range c.Nodes {
-			eventually(t, what, func() bool { return (by(t, n, tok, "GET /whoami", "").status == http.StatusUnauthorized) == want })
+			mqtttest.Eventually(t, what, func() bool { return (by(t, n, tok, "GET /whoami", "").status == http.StatusUnauthorized) == want })
 			if r := by(t, n, tok, "GET /whoami", ""); want && !strings.Contains(r.body, "logged out") {
 				t.Errorf("%s: %v", what, r)
 			}
@@ -471,7 +447,7 @@ func TestLogout(t *testing.T) {
 	// Disabled is out, and in again.
 	last := on(one, "")
 	must(t, one, keys["users"], "PATCH /users/ann", `{"disabled":true}`)
-	eventually(t, "the disabled user is out", func() bool { return by(t, two, last, "GET /whoami", "").status == 401 })
+	mqtttest.Eventually(t, "the disabled user is out", func() bool { return by(t, two, last, "GET /whoami", "").status == 401 })
 	if loginAs(t, one, "ann", "pw") != "" {
 		t.Error("a disabled user logs in")
 	}
@@ -490,7 +466,7 @@ func TestDeletedUsers(t *testing.T) {
 			}
 			var clients []*mqtttest.Client
 			for i, n := range c.Nodes {
-				eventually(t, "the node knows the users", func() bool { return loginAs(t, n, "ann", "pw") != "" && loginAs(t, n, "bob", "pw") != "" })
+				mqtttest.Eventually(t, "the node knows the users", func() bool { return loginAs(t, n, "ann", "pw") != "" && loginAs(t, n, "bob", "pw") != "" })
 				clients = append(clients, mqtttest.Dial(t, n.At(), mqtttest.Options{User: "ann", Password: "pw", ClientID: fmt.Sprint(i), Keep: i != 0}))
 			}
 			ann, bob := loginAs(t, c.Nodes[0], "ann", "pw"), loginAs(t, c.Nodes[0], "bob", "pw")
@@ -513,7 +489,7 @@ func TestDeletedUsers(t *testing.T) {
 			}
 			must(t, c.Nodes[0], bob, "POST /rooms/r1/messages", `{"data":{"text":"bob was here"}}`)
 			must(t, c.Nodes[0], ann, "DELETE /users/ann?mode="+string(mode), "")
-			eventually(t, "the room's head is told without the name", func() bool { return !strings.Contains(string(reader.Next().Payload), `"ann"`) })
+			mqtttest.Eventually(t, "the room's head is told without the name", func() bool { return !strings.Contains(string(reader.Next().Payload), `"ann"`) })
 			reader.Disconnect()
 			c.Leader().Restart() // whoever leads then goes on
 			for _, cl := range clients {
@@ -521,7 +497,7 @@ func TestDeletedUsers(t *testing.T) {
 			}
 			c.Meet()
 			for _, n := range c.Nodes {
-				eventually(t, "the deletion is done", func() bool {
+				mqtttest.Eventually(t, "the deletion is done", func() bool {
 					u, err := n.Store().User("chat", "ann")
 					return err == nil && u != nil && u.Deleted == mode && u.Deletion == nil
 				})

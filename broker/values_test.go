@@ -153,7 +153,7 @@ func TestValuesWaitForASlowReader(t *testing.T) {
 	}
 	reader.Unpause()
 	names := map[string]string{}
-	eventually(t, "every room has its new name", func() bool {
+	mqtttest.Eventually(t, "every room has its new name", func() bool {
 		for reader.Waiting() > 0 {
 			var m struct{ Room, Name string }
 			if err := json.Unmarshal(reader.Next().Payload, &m); err != nil {
@@ -212,7 +212,7 @@ func TestHeadShowsThePresentForm(t *testing.T) {
 	ann.Say("r", "helo")
 	shows := func(text string) {
 		t.Helper()
-		eventually(t, "head shows "+text, func() bool {
+		mqtttest.Eventually(t, "head shows "+text, func() bool {
 			c := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "reader", ClientID: "r"})
 			defer c.Disconnect()
 			c.Subscribe("chat/rooms/r/head")
@@ -225,7 +225,7 @@ func TestHeadShowsThePresentForm(t *testing.T) {
 	ann.Publish(mqtttest.Message("chat/rooms/r/send", `{"data":{"text":"gone soon"},"ttl":1}`, 1))
 	shows("gone soon")
 	ticks := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "ticker", ClientID: "t"})
-	eventually(t, "the message expires", func() bool {
+	mqtttest.Eventually(t, "the message expires", func() bool {
 		ticks.Say("other", "tick") // log time moves with the log
 		c := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "reader", ClientID: "r"})
 		defer c.Disconnect()

@@ -109,7 +109,7 @@ func TestSessionExpiryAtDisconnect(t *testing.T) {
 	o.Resume = true
 	o.ClientID = "short"
 	mqtttest.Dial(t, n.At(), o).Disconnect()
-	eventually(t, "the session has expired", func() bool {
+	mqtttest.Eventually(t, "the session has expired", func() bool {
 		c := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: v5, User: "probe", ClientID: "p"})
 		defer c.Disconnect()
 		c.Say("clock", "tick") // moves log time

@@ -32,7 +32,7 @@ func TestWritesPerMessage(t *testing.T) {
 			r := startReaders(t, readersOrder{At: n.At().MQTT, Room: room, Count: tc.live, Messages: messages})
 			r.expect("ready")
 			alice := mqtttest.Dial(t, n.At(), mqtttest.Options{User: "alice", ClientID: "a"})
-			eventually(t, "the log knows when all were active", func() bool { // that is of connections, not of messages
+			mqtttest.Eventually(t, "the log knows when all were active", func() bool { // that is of connections, not of messages
 				for i := range tc.live {
 					if at, err := n.Store().LastActive("chat", fmt.Sprint("reader", i)); err != nil || at == 0 {
 						return false
@@ -46,7 +46,7 @@ func TestWritesPerMessage(t *testing.T) {
 			for range messages {
 				alice.Say(room, "hello") // one at a time: what is shared in a batch would hide what each costs
 				sent += float64(tc.live)
-				eventually(t, "everybody has it", func() bool { // a session that lags by seconds is written, and should be
+				mqtttest.Eventually(t, "everybody has it", func() bool { // a session that lags by seconds is written, and should be
 					return n.Metric("madang_publishes_sent_total") >= sent
 				})
 			}
@@ -84,7 +84,7 @@ func stayAway(t testing.TB, n *testcluster.Node, room string, count int) {
 		c := mqtttest.Dial(t, n.At(), mqtttest.Options{User: fmt.Sprint("away", i), ClientID: "phone", Keep: true})
 		c.Subscribe(msgs(room))
 		c.Disconnect()
-		eventually(t, "the session waits", func() bool {
+		mqtttest.Eventually(t, "the session waits", func() bool {
 			s, err := n.Store().Session(sessionID(fmt.Sprint("away", i), "phone"))
 			return err == nil && s != nil && !s.Connected && len(s.Filters) == 1
 		})

@@ -20,6 +20,7 @@ import (
 
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
+	"github.com/madang-chat/madang/internal/webtest"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -226,36 +227,12 @@ func TestOrderOfOneClient(t *testing.T) {
 // login returns a token of a user.
 func login(t *testing.T, n *testcluster.Node, user string) string {
 	t.Helper()
-	_, out := call(t, n, "", "POST", "/auth/login", "application/json", `{"user":"`+user+`","password":"x"}`)
-	var in struct{ Token string }
-	if err := json.Unmarshal(out, &in); err != nil {
-		t.Fatal(err)
-	}
-	return in.Token
+	return webtest.Login(t, n.At().Web, user, "x").Token
 }
 
 func call(t *testing.T, n *testcluster.Node, token, method, path, contentType, body string) (int, []byte) {
 	t.Helper()
-	req, err := http.NewRequest(method, "http://"+n.At().Web+"/api/v1"+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	out, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, out
+	return webtest.Caller{Addr: n.At().Web, Token: token}.Send(t, method+" "+path, body, "Content-Type: "+contentType)
 }
 
 // Every way in is asked about: HTTP posts, bulk publishes, edits, direct messages, wills.

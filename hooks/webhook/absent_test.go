@@ -50,7 +50,7 @@ func absent(t *testing.T, to *receiver, node func(int) *testcluster.Node) {
 	ann := dial(0, mqtttest.Flavours[1], "ann", "laptop")
 	phone, tablet := dial(1, mqtttest.Flavours[0], "bob", "phone"), dial(2, mqtttest.Flavours[3], "bob", "tablet")
 	dial(2, mqtttest.Flavours[2], "cem", "web")
-	eventually(t, "all are online", func() bool {
+	mqtttest.Eventually(t, "all are online", func() bool {
 		return told("user.online", "ann") == 1 && told("user.online", "bob") == 1 && told("user.online", "cem") == 1
 	})
 	phone.Publish(mqtttest.Message("chat/me/rpc/devices.push", `{"params":{"device":"phone","provider":"fcm","token":"wake-me"}}`, 1))
@@ -59,11 +59,11 @@ func absent(t *testing.T, to *receiver, node func(int) *testcluster.Node) {
 	}
 	phone.Disconnect()
 	tablet.Cut() // for a moment it may come back
-	eventually(t, "bob is offline", func() bool { return told("user.offline", "bob") == 1 })
+	mqtttest.Eventually(t, "bob is offline", func() bool { return told("user.offline", "bob") == 1 })
 	for _, other := range []string{"bob", "cem"} {
 		ann.Publish(mqtttest.Message("chat/users/"+other+"/send", "are you there?", 1))
 	}
-	eventually(t, "bob is to be woken", func() bool { return told("message.offline", "bob") == 1 })
+	mqtttest.Eventually(t, "bob is to be woken", func() bool { return told("message.offline", "bob") == 1 })
 	i := slices.IndexFunc(to.all(), func(e event) bool { return e.Type == "message.offline" })
 	if e := to.all()[i]; e.ID != "chat/dm~ann~bob/1/bob" || e.Data.Message.Data.Text != "are you there?" || len(e.Data.Devices) != 1 ||
 		e.Data.Devices[0].Token != "wake-me" {

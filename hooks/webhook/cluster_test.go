@@ -1,7 +1,6 @@
 package webhook_test
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -27,6 +26,7 @@ import (
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
+	"github.com/madang-chat/madang/internal/webtest"
 )
 
 func TestMain(m *testing.M) {
@@ -204,57 +204,16 @@ func configure(t *testing.T, file, url, more string) string {
 	return file
 }
 
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	deadline := time.After(mqtttest.Patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", mqtttest.Patience, what)
-		}
-	}
-}
-
 // fed waits until a node writes the feed.
 func fed(t *testing.T, n *testcluster.Node) {
 	t.Helper()
-	eventually(t, "the feed is on", func() bool { _, _, on := n.Store().Feed(); return on })
+	mqtttest.Eventually(t, "the feed is on", func() bool { _, _, on := n.Store().Feed(); return on })
 }
 
 // call calls the API of a node as admin.
 func call(t *testing.T, n *testcluster.Node, method, path, body string, into any) int {
 	t.Helper()
-	do := func(token, method, path, body string) (int, []byte) {
-		req, err := http.NewRequest(method, "http://"+n.At().Web+"/api/v1"+path, bytes.NewReader([]byte(body)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if body != "" {
-			req.Header.Set("Content-Type", "application/json")
-		}
-		if token != "" {
-			req.Header.Set("Authorization", "Bearer "+token)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		out, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, out
-	}
-	_, out := do("", http.MethodPost, "/auth/login", `{"user":"admin","password":"x"}`)
-	var login struct{ Token string }
-	if err := json.Unmarshal(out, &login); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	status, out := do(login.Token, method, path, body)
+	status, out := webtest.Login(t, n.At().Web, "admin", "x").Send(t, method+" "+path, body)
 	if into != nil {
 		if err := json.Unmarshal(out, into); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -288,11 +247,11 @@ func TestWebhookTells(t *testing.T) {
 		"room.created alice", "message.created one", "member.invited bob", "member.role bob", "member.muted carol", "room.frozen ",
 		"member.removed bob", "room.updated admin", "room.deleted admin",
 	}
-	eventually(t, "all but the end is told", func() bool { return len(to.got()) == len(want)-1 })
+	mqtttest.Eventually(t, "all but the end is told", func() bool { return len(to.got()) == len(want)-1 })
 	if status := call(t, n, http.MethodDelete, "/rooms/r", "", nil); status != http.StatusOK {
 		t.Fatal(status)
 	}
-	eventually(t, "all is told", func() bool { return len(to.got()) == len(want) })
+	mqtttest.Eventually(t, "all is told", func() bool { return len(to.got()) == len(want) })
 	var got []string
 	for _, e := range to.got() {
 		if e.Namespace != "chat" || clock.Since(e.Timestamp).Abs() > time.Minute {
@@ -303,7 +262,7 @@ func TestWebhookTells(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("told %q, want %q", got, want)
 	}
-	eventually(t, "the place is in the log", func() bool {
+	mqtttest.Eventually(t, "the place is in the log", func() bool {
 		all, err := n.Store().Webhooks()
 		_, next, _ := n.Store().Feed()
 		return err == nil && len(all) == 1 && all[0].Place == next-1
@@ -312,7 +271,7 @@ func TestWebhookTells(t *testing.T) {
 	n.Restart()
 	bob := mqtttest.Dial(t, n.At(), mqtttest.Options{User: "bob", ClientID: "phone"})
 	bob.Say("s", "after the restart")
-	eventually(t, "what comes after is told", func() bool { return to.has("s", 1) })
+	mqtttest.Eventually(t, "what comes after is told", func() bool { return to.has("s", 1) })
 	for _, e := range to.got()[before:] {
 		if e.Data.Room != "s" {
 			t.Errorf("told again: %+v", e)
@@ -336,7 +295,7 @@ func TestWebhookDeadLetters(t *testing.T) {
 	alice := mqtttest.Dial(t, n.At(), mqtttest.Options{User: "alice", ClientID: "phone"})
 	alice.Say("r", "bad")
 	alice.Say("r", "good")
-	eventually(t, "the good one is told", func() bool { return to.has("r", 2) })
+	mqtttest.Eventually(t, "the good one is told", func() bool { return to.has("r", 2) })
 	var dead struct {
 		Dead []struct {
 			Room, Error string
@@ -357,7 +316,7 @@ func TestWebhookDeadLetters(t *testing.T) {
 			Place uint64
 		}
 	}
-	eventually(t, "the list says so", func() bool {
+	mqtttest.Eventually(t, "the list says so", func() bool {
 		call(t, n, http.MethodGet, "/webhooks", "", &list)
 		return len(list.Webhooks) == 1 && list.Webhooks[0].Name == "push" && list.Webhooks[0].Dead == 1 && list.Webhooks[0].Place >= 3
 	})
@@ -366,7 +325,7 @@ func TestWebhookDeadLetters(t *testing.T) {
 	if s := call(t, n, http.MethodPost, "/webhooks/push/dead/retry", "", &retried); s != http.StatusOK || retried.Retried != 1 {
 		t.Fatal(s, retried)
 	}
-	eventually(t, "it is told after all", func() bool { return to.has("r", 1) })
+	mqtttest.Eventually(t, "it is told after all", func() bool { return to.has("r", 1) })
 	if s := call(t, n, http.MethodGet, "/webhooks/none/dead", "", nil); s != http.StatusNotFound {
 		t.Error(s)
 	}
@@ -374,13 +333,13 @@ func TestWebhookDeadLetters(t *testing.T) {
 	// The receiver wants no more; a reload asks it again.
 	to.answers(func(*event) int { return http.StatusGone })
 	alice.Say("r", "waits")
-	eventually(t, "it is off", func() bool {
+	mqtttest.Eventually(t, "it is off", func() bool {
 		all, err := n.Store().Webhooks()
 		return err == nil && all[0].Off && strings.Contains(all[0].Error, "410")
 	})
 	to.answers(nil)
 	n.ReloadWith(file)
-	eventually(t, "what waited is told", func() bool { return to.has("r", 3) })
+	mqtttest.Eventually(t, "what waited is told", func() bool { return to.has("r", 3) })
 }
 
 // A failover in the middle of a stream, of a leader that is cut off and goes on sending, and then the power of all nodes:
@@ -425,7 +384,7 @@ func TestWebhookFailover(t *testing.T) {
 		for i := range rooms {
 			room := fmt.Sprint("r", i)
 			v, _ := seqs.Load(room)
-			eventually(t, "all of "+room+" is told", func() bool { return to.has(room, v.(uint64)) })
+			mqtttest.Eventually(t, "all of "+room+" is told", func() bool { return to.has(room, v.(uint64)) })
 			to.check(room, v.(uint64))
 		}
 	}

@@ -2,7 +2,6 @@ package authority
 
 import (
 	"testing"
-	"time"
 
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
@@ -191,19 +190,4 @@ func (s *stage) head(h hall) uint64 {
 		return 0
 	}
 	return room.Head.Seq
-}
-
-// eventually waits for a condition that others bring about.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(mqtttest.Patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", mqtttest.Patience, what)
-		}
-	}
 }

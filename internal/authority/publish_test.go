@@ -266,13 +266,13 @@ func (s *stage) dieAll(as mqtttest.Flavour, keep bool) {
 	for _, c := range dying {
 		c.Cut()
 	}
-	eventually(s.t, "all wills have been looked at", func() bool { return s.Metric("madang_connections") == 0 })
+	mqtttest.Eventually(s.t, "all wills have been looked at", func() bool { return s.Metric("madang_connections") == 0 })
 	for _, h := range halls {
 		n := uint64(0)
 		for _, count := range wants[h] {
 			n += uint64(count)
 		}
-		eventually(s.t, fmt.Sprintf("%d wills come to %s", n, h), func() bool { return s.head(h) >= before[h]+n })
+		mqtttest.Eventually(s.t, fmt.Sprintf("%d wills come to %s", n, h), func() bool { return s.head(h) >= before[h]+n })
 		if h == nowhere {
 			continue
 		}

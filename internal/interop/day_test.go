@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
@@ -220,7 +219,7 @@ func (d *day) live() {
 		}
 		return string(b)
 	}
-	eventually(d, "the mention is in cem's inbox", func() bool { return all(inbox(cem), []string{`"type":"mentioned"`, `"room":"club"`}) })
+	mqtttest.Eventually(d, "the mention is in cem's inbox", func() bool { return all(inbox(cem), []string{`"type":"mentioned"`, `"room":"club"`}) })
 	if s := inbox(d.web(1, "eve")); strings.Contains(s, "club") {
 		d.Errorf("eve hears of a room that she is not in: %s", s)
 	}
@@ -239,12 +238,12 @@ func (d *day) live() {
 	// A flood, and a freeze in it: nothing of a member's has a place after the freeze.
 	flood := d.flood("club", "bob", "cem", "dee")
 	begun := d.head("club")
-	eventually(d, "the flood has begun", func() bool { return d.head("club") > begun+50 })
+	mqtttest.Eventually(d, "the flood has begun", func() bool { return d.head("club") > begun+50 })
 	ann := d.web(1, "ann")
 	frozen := uint64(ann.Must(d, "POST /rooms/{room}/freeze", map[string]any{"room": "club"})["seq"].(float64))
 	phone.Say("club", "order, please")
 	thaw := uint64(ann.Must(d, "POST /rooms/{room}/unfreeze", map[string]any{"room": "club"})["seq"].(float64))
-	eventually(d, "the flood goes on", func() bool { return d.head("club") > thaw+50 })
+	mqtttest.Eventually(d, "the flood goes on", func() bool { return d.head("club") > thaw+50 })
 	flood()
 	for _, e := range d.log(ann, "club") {
 		if e.Seq > frozen && e.Seq < thaw && e.From.User != "ann" {
@@ -394,19 +393,4 @@ func (d *day) talkThroughADeath() {
 		close(dead)
 	}
 	talking.Wait()
-}
-
-// eventually waits for a condition that others bring about.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
 }
