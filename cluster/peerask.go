@@ -70,11 +70,16 @@ func (n *peer) say(frame []byte) bool {
 	return true
 }
 
-// answer sends what this node says to a question of another.
+// answer sends what this node says to a question of another. Who asks may be heard before it can be reached: what is said to
+// it then waits for this node's stream.
 func (p *Peers) answer(id string, number uint64, answer []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.node(id).say(appendNumbered(nil, kindAnswer, number, answer))
+	n := p.node(id)
+	frame := appendNumbered(nil, kindAnswer, number, answer)
+	if !n.say(frame) && !n.up && n.from != nil && len(n.held)+len(frame) <= peerSaid {
+		n.held = append(n.held, frame...)
+	}
 }
 
 // answered takes what a node says to a question of this one. p.mu is held.

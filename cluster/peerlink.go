@@ -29,13 +29,13 @@ func (n *Node) hearPeer(c *link.Conn) {
 	}
 	p.mu.Lock()
 	from := p.node(c.Peer)
-	from.from, from.wants = c, map[string]struct{}{}
+	from.from, from.wants, from.held = c, map[string]struct{}{}, nil
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if from.from == c { // else a newer stream has come
-			from.from, from.wants = nil, map[string]struct{}{}
+			from.from, from.wants, from.held = nil, map[string]struct{}{}, nil
 		}
 	}()
 	r := bufio.NewReaderSize(c, 16<<10)

@@ -77,6 +77,7 @@ type peer struct {
 	order  []valueKey // of values, oldest first
 	bytes  int
 	said   []byte        // frames of questions and answers
+	held   []byte        // frames of answers to a node that is heard and not reached yet
 	late   bool          // it left a question unanswered, and has answered none since
 	wake   chan struct{} // 1-buffered
 }
@@ -206,6 +207,7 @@ func (p *Peers) connected(id string) *peer {
 	n := p.node(id)
 	n.clear()
 	n.up = true
+	n.said, n.held = n.held, nil
 	for key := range p.wants {
 		n.delta[key] = true
 	}

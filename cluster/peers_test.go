@@ -99,6 +99,26 @@ func (s *saying) again() []byte {
 	return appendPeerFrame(nil, s.kind, s.key, s.slot, s.data)
 }
 
+// A node that asks is heard before it can be reached: it gets its answer as soon as it can be.
+func TestPeerAnswersWait(t *testing.T) {
+	p := newPeers()
+	n := p.node("new")
+	p.answer("new", 1, []byte("lost: it is not heard"))
+	n.from = new(link.Conn)
+	p.answer("new", 2, []byte("here"))
+	p.answer("new", 3, bytes.Repeat([]byte("x"), peerSaid)) // more than may wait
+	p.connected("new")
+	s, err := decodePeerFrame(p.take(n)[4:])
+	if err != nil || s.kind != kindAnswer || s.number != 2 || string(s.data) != "here" {
+		t.Fatalf("it was told %+v, %v", s, err)
+	}
+	p.disconnected("new")
+	p.connected("new")
+	if again := p.take(n); len(again) > 0 {
+		t.Errorf("again: %q", again)
+	}
+}
+
 func FuzzPeerFrame(f *testing.F) {
 	f.Add(appendPeerFrame(nil, kindValue, "key", "slot", []byte("data"))[4:])
 	f.Add(appendPeerFrame(nil, kindWant, "key", "", nil)[4:])

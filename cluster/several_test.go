@@ -18,6 +18,7 @@ import (
 
 	"github.com/madang-chat/madang/cluster"
 	"github.com/madang-chat/madang/cluster/link"
+	"github.com/madang-chat/madang/internal/porttest"
 )
 
 const testSecret = "a secret of the tests"
@@ -31,7 +32,7 @@ func withPort(t testing.TB, cfg *cluster.Config) {
 	}
 	at := cfg.Address
 	if at == "" {
-		at = "127.0.0.1:0"
+		at = porttest.Free(t)
 	}
 	if cfg.Port, err = link.Listen(at, id, testLogger()); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/madang-chat/madang/api"
 	"github.com/madang-chat/madang/internal/mqtttest"
+	"github.com/madang-chat/madang/internal/porttest"
 )
 
 // crowd is the processes of a cluster.
@@ -28,12 +28,7 @@ func startCrowd(t *testing.T) *crowd {
 	c := &crowd{t: t, nodes: make([]*node, 3)}
 	var seeds []string
 	for range c.nodes {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		seeds = append(seeds, l.Addr().String())
-		_ = l.Close()
+		seeds = append(seeds, porttest.Free(t))
 	}
 	for i := range c.nodes {
 		c.args = append(c.args, append(nodeArgs(t.TempDir(), "--dev"), "--set", fmt.Sprint("node.name=n", i),

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os/exec"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	mqtt3 "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/madang-chat/madang/internal/mqtttest"
+	"github.com/madang-chat/madang/internal/porttest"
 	"github.com/madang-chat/madang/internal/testcluster"
 )
 
@@ -117,12 +117,7 @@ func bound(t testing.TB) []string {
 	t.Helper()
 	set := []string{"limits.window=1"}
 	for _, listener := range []string{"mqtt", "web"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		set = append(set, "listeners."+listener+".bind="+l.Addr().String())
+		set = append(set, "listeners."+listener+".bind="+porttest.Free(t))
 	}
 	return set
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/madang-chat/madang/internal/mqtttest"
+	"github.com/madang-chat/madang/internal/porttest"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -36,7 +36,7 @@ func StartCluster(t testing.TB, voters, replicas int, o Options) *Cluster {
 	t.Cleanup(c.Heal)
 	var seeds []string
 	for i := range voters + replicas {
-		at := freeAddress(t)
+		at := porttest.Free(t)
 		seeds = append(seeds, at)
 		c.net.at[at] = names[i]
 	}
@@ -94,7 +94,7 @@ func (c *Cluster) start(at string, replica bool) *Node {
 // Add starts one more node, with an empty disk and a name of its own, and waits until it serves.
 func (c *Cluster) Add(replica bool) *Node {
 	c.t.Helper()
-	at := freeAddress(c.t)
+	at := porttest.Free(c.t)
 	c.net.name(at, names[c.made])
 	n := c.start(at, replica)
 	n.awaitReady()
@@ -148,17 +148,6 @@ func (c *Cluster) At() []mqtttest.Addresses {
 		out = append(out, n.At())
 	}
 	return out
-}
-
-// freeAddress is one that nobody listens on just now.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Cut loses everything between two nodes until Heal; they are not told.
