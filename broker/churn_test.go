@@ -6,10 +6,12 @@ import (
 	"maps"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/testcluster"
 )
@@ -73,6 +75,29 @@ func (f *follower) take(t testing.TB, pk packets.Packet) {
 func TestPresenceIsWhatTheSocketsSay(t *testing.T) {
 	t.Parallel()
 	c := testcluster.StartCluster(t, 3, 0, testcluster.Options{Set: []string{"rooms.presence_grace=50ms"}})
+	churn(t, c, 5, func() {}, func() {})
+}
+
+// The same in an hour of the wall clock, with the grace as it comes: most of those who are cut come back within it, others
+// after it. (Not parallel: it moves the clock.)
+func TestPresenceAfterAnHourOfChurn(t *testing.T) {
+	c := testcluster.StartCluster(t, 3, 0, testcluster.Options{Set: []string{"limits.keepalive_max=18h", "limits.ack_wait=18h"}})
+	t.Cleanup(clock.SetOffset(0))
+	rng := rand.New(rand.NewPCG(3, 4))
+	var passed time.Duration
+	pass := func(d time.Duration) {
+		passed += d
+		clock.SetOffset(passed)
+	}
+	churn(t, c, 8, func() { pass(time.Duration(rng.IntN(17_000)) * time.Millisecond) }, func() { pass(time.Minute) })
+	if passed < time.Hour {
+		t.Errorf("it took only %v", passed)
+	}
+}
+
+// churn goes on for as many rounds, calls then after each thing that happens, and quiet before it looks.
+func churn(t *testing.T, c *testcluster.Cluster, rounds int, then, quiet func()) {
+	t.Helper()
 	rooms := []string{"r", "s"}
 	for _, room := range rooms {
 		openRoom(t, c.Nodes, room)
@@ -108,8 +133,9 @@ func TestPresenceIsWhatTheSocketsSay(t *testing.T) {
 			x.rooms[room] = true
 		}
 	}
-	for range 5 {
+	for range rounds {
 		for range 60 {
+			then()
 			x := all[rng.IntN(len(all))]
 			switch k := rng.IntN(10); {
 			case x.c == nil, k < 2: // also where it is connected: the older connection ends
@@ -147,6 +173,7 @@ func TestPresenceIsWhatTheSocketsSay(t *testing.T) {
 		c.Heal()
 		c.Meet()
 	}
+	quiet()
 	agree(t, c.Nodes, followers, all)
 	for _, x := range all {
 		if x.c != nil {
