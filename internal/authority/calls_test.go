@@ -298,13 +298,9 @@ func answerOf(t testing.TB, c *mqtttest.Client, r role, method string, params ma
 	return answer
 }
 
-// Nothing is offered that the table does not know.
-func TestTableIsComplete(t *testing.T) {
-	s := newStage(t)
-	known := map[string]bool{}
-	for _, row := range table {
-		known[row.rpc], known[row.http] = true, true
-	}
+// offered is what there is to call: paths of the OpenAPI document, and methods.
+func offered(t testing.TB, s *stage) (all []string) {
+	t.Helper()
 	resp, err := http.Get("http://" + s.Addr("web") + "/api/openapi.json")
 	if err != nil {
 		t.Fatal(err)
@@ -316,11 +312,10 @@ func TestTableIsComplete(t *testing.T) {
 	if err := json.NewDecoder(resp.Body).Decode(&doc); err != nil {
 		t.Fatal(err)
 	}
-	var offered []string
 	for path, item := range doc.Paths {
 		for _, method := range []string{"get", "put", "post", "patch", "delete"} {
 			if _, there := item[method]; there {
-				offered = append(offered, strings.ToUpper(method)+" "+path)
+				all = append(all, strings.ToUpper(method)+" "+path)
 			}
 		}
 	}
@@ -335,7 +330,17 @@ func TestTableIsComplete(t *testing.T) {
 	if !ok {
 		t.Fatalf("no list of methods in %q", answer.Error.Detail)
 	}
-	offered = append(offered, strings.Fields(strings.TrimSuffix(list, "."))...)
+	c.Disconnect()
+	return append(all, strings.Fields(strings.TrimSuffix(list, "."))...)
+}
+
+// Nothing is offered that the table does not know.
+func TestTableIsComplete(t *testing.T) {
+	known := map[string]bool{}
+	for _, row := range table {
+		known[row.rpc], known[row.http] = true, true
+	}
+	offered := offered(t, newStage(t))
 	for _, name := range offered {
 		if known[name] == (elsewhere[name] != "") {
 			t.Errorf("%s is offered, and the table does not say to whom, or says it twice", name)

@@ -73,10 +73,8 @@ type stage struct {
 	made   int             // rooms made by calls
 }
 
-func newStage(t testing.TB) *stage {
-	n := testcluster.Start(t, testcluster.Options{Set: []string{
-		"rooms.auto_create=off", "auth.auditors=chat/" + string(auditor),
-	}})
+func newStage(t testing.TB, set ...string) *stage {
+	n := testcluster.Start(t, testcluster.Options{Set: append(set, "rooms.auto_create=off", "auth.auditors=chat/"+string(auditor))})
 	s := &stage{Node: n, t: t, tokens: map[role]string{}, first: map[hall]uint64{}}
 	for _, r := range cast {
 		s.tokens[r] = s.token(r)
