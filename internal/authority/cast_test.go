@@ -79,6 +79,7 @@ func newStage(t testing.TB, set ...string) *stage {
 	for _, r := range cast {
 		s.tokens[r] = s.token(r)
 	}
+	s.must(admin, "POST /users", map[string]any{"user": registered, "password": "a password"})
 	for _, h := range halls {
 		if h != nowhere {
 			s.furnish(h)
