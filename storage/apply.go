@@ -195,6 +195,7 @@ func (t *tx) commit() error {
 		t.writeDraft(d)
 	}
 	t.write([]byte(keyMetaApplied), t.meta.encode())
+	t.link(t.s.current().Applied)
 	if t.err != nil {
 		return t.err
 	}

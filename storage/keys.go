@@ -44,6 +44,7 @@ import (
 //	x                              ends of the feed
 //	x 'f' id                       item of the feed
 //	x 'd' name 00 id               what a webhook did not take
+//	m                              chain of Apply's batches: each node's own (chain.go)
 //	g ...                          index of what is searched: each node's own, derived from the others (index.go)
 const (
 	prefixMeta          = 'M'
@@ -80,6 +81,7 @@ const (
 	prefixWebhook       = 'w'
 	prefixFeed          = 'x'
 	prefixIndex         = 'g'
+	prefixChain         = 'm'
 	separator           = 0x00
 	escape              = 0x01 // in a client id: 00 -> 01 01, 01 -> 01 02
 	escapedSeparator    = 0x01

@@ -61,6 +61,7 @@ type Store struct {
 	epochs   map[SessionID]uint64 // newest epoch of sessions that published lately; owned by Apply
 	accounts map[UserKey]*account // users who did something lately, nil = there is no such user; owned by Apply
 	feed     feed                 // as meta
+	chain    *chain               // owned by Apply
 	metaMu   sync.RWMutex
 	stats    Stats // under metaMu
 
@@ -156,11 +157,17 @@ func (s *Store) open(mustExist bool) error {
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 	}
+	links := new(chain)
+	po.EventListener.FlushEnd = func(i pebble.FlushInfo) {
+		if i.Err == nil {
+			links.flushed(s.current().Applied)
+		}
+	}
 	db, err := pebble.Open(s.opts.Dir, po)
 	if err != nil {
 		return fmt.Errorf("open the store in %s: %w", s.opts.Dir, err)
 	}
-	s.db = db
+	s.db, s.chain = db, links
 	s.nodes = map[string]nodeState{}
 	s.epochs = map[SessionID]uint64{}
 	s.accounts = map[UserKey]*account{}
@@ -194,9 +201,15 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
+	if s.chain.begin, s.chain.begun, err = readChain(s.db, m.Applied); err != nil {
+		return err
+	}
 	s.metaMu.Lock()
 	s.meta, s.feed = m, f
 	s.metaMu.Unlock()
+	s.chain.mu.Lock()
+	s.chain.open = true
+	s.chain.mu.Unlock()
 	return s.scanNodes(func(name string, st nodeState) { s.nodes[name] = st })
 }
 

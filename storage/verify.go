@@ -103,6 +103,9 @@ func (c *verifier) meta() error {
 		c.fault(err)
 	}
 	c.v.Applied, c.v.LogTime, c.v.Pos = c.m.Applied, c.m.Time, c.m.Pos
+	if _, _, err := readChain(c.db, c.m.Applied); err != nil {
+		c.fault(err)
+	}
 	return nil
 }
 
@@ -112,7 +115,7 @@ func (c *verifier) record(k, b []byte) error {
 		return fmt.Errorf("%w: key", ErrEntry)
 	}
 	switch k[0] {
-	case prefixMeta:
+	case prefixMeta, prefixChain:
 		return nil // read before
 	case prefixNode:
 		_, err := decodeNode(b)

@@ -8,9 +8,11 @@ import (
 	"github.com/madang-chat/madang/storage"
 )
 
-// indexShare is how long indexing rests after a piece of work, in times of what that took: it takes at most a third of a core,
-// and chat goes first.
-const indexShare = 2
+// Chat goes before indexing: what is not indexed is looked through.
+const (
+	indexShare  = 2           // how long indexing rests after a piece of work, in times of what that took: at most a third of a core
+	indexGather = time.Second // for more of a room to come, most of which makes no block: one look in place of one a message
+)
 
 // keepIndex keeps the index of what is searched up with the store, or, where search is off, away from it.
 func (a *App) keepIndex() {
@@ -27,19 +29,19 @@ func (a *App) keepIndex() {
 			a.log.Error("the index of what is searched cannot be kept up", "err", err)
 			rest = time.Minute
 		}
-		if more || err != nil {
-			t := time.NewTimer(rest)
+		if !more && err == nil {
 			select {
-			case <-t.C:
+			case <-x.Wake():
 			case <-a.ctx.Done():
-				t.Stop()
 				return
 			}
-			continue
+			rest = indexGather
 		}
+		t := time.NewTimer(rest)
 		select {
-		case <-x.Wake():
+		case <-t.C:
 		case <-a.ctx.Done():
+			t.Stop()
 			return
 		}
 	}
