@@ -53,8 +53,12 @@ func (c *chain) due() uint64 {
 	return c.ended[0]
 }
 
-// link adds the batch to the chain, after one that ended with before.
+// link adds the batch to the chain, after one that ended with before. One that applies no entry of the log (a new era) is
+// made again after a crash.
 func (t *tx) link(before uint64) {
+	if before == t.meta.Applied {
+		return
+	}
 	c := t.s.chain
 	if !c.begun {
 		c.begun, c.begin = true, before

@@ -141,7 +141,9 @@ func dump(t fataler, s *Store) map[string][]byte {
 		t.Fatalf("iterate: %v", err)
 	}
 	for ok := it.First(); ok; ok = it.Next() {
-		out[string(it.Key())] = bytes.Clone(it.Value())
+		if it.Key()[0] != prefixChain { // it says where batches began and ended
+			out[string(it.Key())] = bytes.Clone(it.Value())
+		}
 	}
 	if err := it.Close(); err != nil {
 		t.Fatalf("iterate: %v", err)

@@ -62,8 +62,8 @@ func TestWritesPerMessage(t *testing.T) {
 		}
 	}
 	want := measure()
-	// The entry, the room's head, the node's numbering and answers, meta; a cid adds itself and its place.
-	if want != (cost{alone: 5, together: 4 + 64, cid: 7}) {
+	// The entry, the room's head, the node's numbering and answers, meta, the chain; a cid adds itself and its place.
+	if want != (cost{alone: 6, together: 5 + 64, cid: 8}) {
 		t.Errorf("with nobody there: %+v", want)
 	}
 	for name, setups := range map[string][]func(*testLog){
