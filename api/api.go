@@ -15,6 +15,7 @@ import (
 
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
 )
@@ -40,12 +41,15 @@ type Config struct {
 	Address     func(*http.Request) netip.Addr // where a request comes from, for the login back-off; its RemoteAddr
 	Rules       *hooks.Publishing              // what a publish comes to; nil: there is no POST /publish
 	Quotas      *quota.Quotas                  // what a user, or a guest's address, may send, by MQTT and HTTP together; no limits
+	Addresses   *quota.Quotas                  // what everybody at an address may send, likewise; no limits
+	Shared      func(netip.Addr) bool          // whether an address is a proxy's that does not tell its clients apart; none is
+	Refusals    *limit.Refusals                // counts refusals by their limits; nobody does
 	AllowOrigin func(origin, host string) bool // whether pages of that origin may call; none but the node's own
 	Barrier     func(context.Context) error    // waits until this node has all that was acknowledged; nil: it always has
 	Members     Members                        // what admins see and change of the cluster; nil: nothing of it is served
 
 	DefaultNamespace string        // whose admins those are; "chat"
-	Discard          int64         // bytes of a refused body that are read and thrown away; 16 MiB
+	Discard          func() int64  // bytes of a refused body that are read and thrown away; 16 MiB
 	Version          string        // in the OpenAPI document; "dev"
 	ReadyWait        time.Duration // for a node that is starting; 5 s
 	Timeout          time.Duration // of a request; the calls' AckWait and 5 s
@@ -80,10 +84,15 @@ func New(cfg Config) (*API, error) {
 	setDefault(&cfg.Version, "dev")
 	setDefault(&cfg.DefaultNamespace, topic.DefaultNamespace)
 	setDefault(&cfg.ReadyWait, defaultReadyWait)
-	setDefault(&cfg.Discard, defaultDiscard)
+	if cfg.Discard == nil {
+		cfg.Discard = func() int64 { return defaultDiscard }
+	}
 	setDefault(&cfg.Timeout, cfg.Calls.AckWait()+5*time.Second)
 	if cfg.Address == nil {
 		cfg.Address = remoteAddr
+	}
+	if cfg.Shared == nil {
+		cfg.Shared = func(netip.Addr) bool { return false }
 	}
 	if cfg.AllowOrigin == nil {
 		cfg.AllowOrigin = func(string, string) bool { return false }
@@ -92,7 +101,9 @@ func New(cfg Config) (*API, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &API{cfg: cfg, log: cfg.Logger.With("component", "api"), mux: http.NewServeMux(), budgets: newBudgets(), streams: newStreams(), exports: make(chan struct{}, maxExports)}
-	h := humago.NewWithPrefix(a.mux, Base, humaConfig(cfg.Version))
+	hc := humaConfig(cfg.Version)
+	hc.Transformers = append(hc.Transformers, a.counted)
+	h := humago.NewWithPrefix(a.mux, Base, hc)
 	h.UseMiddleware(a.identify)
 	registerHealth(h)
 	a.registerTokens(h)

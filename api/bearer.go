@@ -38,7 +38,7 @@ func (a *API) identify(ctx huma.Context, next func(huma.Context)) {
 		id, err = a.cfg.Calls.Allow(id, ctx.Operation().OperationID)
 	}
 	if err != nil {
-		writeProblem(w, calls.ProblemFrom(err))
+		a.writeProblem(w, calls.ProblemFrom(err))
 		return
 	}
 	addr := a.cfg.Address(r)
@@ -58,19 +58,32 @@ func (a *API) spend(ctx context.Context, bytes int) error {
 	if w == nil {
 		return nil
 	}
-	q := a.cfg.Quotas.Of(quota.Holder(w.Identity, w.addr))
-	defer q.Done()
-	if wait := q.Take(bytes); wait > 0 {
-		return problem.New(problem.RateLimited, "").After(wait)
+	for _, q := range []*quota.Quota{ // in this order: who floods alone takes nothing from the others at the address
+		a.cfg.Quotas.Of(quota.Holder(w.Identity, w.addr)),
+		a.ofAddress(w.addr),
+	} {
+		bad := q.Refuse(bytes)
+		q.Done()
+		if bad != nil {
+			return bad
+		}
 	}
 	return nil
+}
+
+// ofAddress is the quota of an address, nil where it stands for many clients.
+func (a *API) ofAddress(addr netip.Addr) *quota.Quota {
+	if !addr.IsValid() || a.cfg.Shared(addr) {
+		return nil
+	}
+	return a.cfg.Addresses.Of(quota.Address(addr))
 }
 
 // spendOne makes an operation that writes cost a message, as the same call by MQTT does.
 func (a *API) spendOne(ctx huma.Context, next func(huma.Context)) {
 	if err := a.spend(ctx.Context(), 0); err != nil {
 		_, w := humago.Unwrap(ctx)
-		writeProblem(w, calls.ProblemFrom(err))
+		a.writeProblem(w, calls.ProblemFrom(err))
 		return
 	}
 	next(ctx)

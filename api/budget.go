@@ -122,6 +122,9 @@ func (t *transfers) send(w http.ResponseWriter, b []byte) (int, error) {
 // errBodies ends a body for which there is no memory.
 var errBodies = errors.New("too much of other requests waits in memory")
 
+// errLong ends a body that is longer than any message may be.
+var errLong = errors.New("the body is too long")
+
 // body counts what arrives of a request, from the first byte that is read to the end of the request.
 type body struct {
 	io.ReadCloser
@@ -129,6 +132,7 @@ type body struct {
 	control *http.ResponseController
 	mine    *transfer // nil before the first Read
 	cut     atomic.Bool
+	left    int64 // bytes that may come yet
 	err     error // that ended reading
 }
 
@@ -140,13 +144,16 @@ func (b *body) Read(p []byte) (n int, err error) {
 			_ = b.control.SetReadDeadline(long)
 		})
 	}
-	n, err = b.ReadCloser.Read(p)
+	n, err = b.ReadCloser.Read(p[:min(int64(len(p)), max(b.left, 0)+1)])
 	b.mine.grow(int64(n))
 	if b.cut.Load() {
 		n, err = 0, errBodies
 	}
 	if err != nil {
 		b.err = err
+	}
+	if b.left -= int64(n); b.left < 0 { // what more there is is for finish
+		return 0, errLong
 	}
 	return n, err
 }

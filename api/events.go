@@ -197,21 +197,21 @@ func (s *stream) flush() error {
 type streams struct {
 	mu   sync.Mutex
 	all  int
-	held map[string]int // by who holds them
+	held map[quota.Name]int // by who holds them
 
 	ctx context.Context //nolint:containedctx // the life of the port
 	end context.CancelFunc
 }
 
 func newStreams() *streams {
-	s := &streams{held: map[string]int{}}
+	s := &streams{held: map[quota.Name]int{}}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
 }
 
 // enter takes a place for a caller, who has a share of them.
 func (s *streams) enter(by *who) (leave func(), bad *problem.Problem) {
-	holder := ""
+	var holder quota.Name
 	if by != nil {
 		holder = quota.Holder(by.Identity, by.addr)
 	}

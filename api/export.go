@@ -89,9 +89,9 @@ func (a *API) registerExport(h huma.API) {
 			control := http.NewResponseController(w)
 			_ = control.SetWriteDeadline(clock.Deadline(exportStep))
 			if err != nil {
-				writeProblem(w, calls.ProblemFrom(err))
+				a.writeProblem(w, calls.ProblemFrom(err))
 				_ = control.Flush()
-				_, _ = io.CopyN(io.Discard, r.Body, a.cfg.Discard) // a client that is still sending would be reset before it reads why
+				_, _ = io.CopyN(io.Discard, r.Body, a.cfg.Discard()) // a client that is still sending would be reset before it reads why
 				return
 			}
 			answerJSON(w, got)

@@ -13,6 +13,14 @@ import (
 // bodySlack is what a message may be longer than allowed and still get the telling refusal of calls.Post.
 const bodySlack = 4 << 10
 
+// mostBody is more than any body of messages has; limits.message, which may change, bounds them (body).
+const mostBody = 64 << 20
+
+// mostOfBody is how much of a body is read: a few messages of the largest size.
+func (a *API) mostOfBody() int64 {
+	return max(2*int64(a.cfg.Calls.MaxMessage()), maxSmallBody) + bodySlack
+}
+
 // messageReadTimeout is for clients on slow lines to send a body of the largest size.
 const messageReadTimeout = 30 * time.Second
 
@@ -51,7 +59,7 @@ func (a *API) registerMessages(h huma.API) {
 		Description: "A body of type application/json is an envelope; any other body is the message itself, as published by MQTT. " +
 			"201 means that a majority of the cluster has it on disk.",
 		Security: byToken, DefaultStatus: http.StatusCreated, BodyReadTimeout: messageReadTimeout,
-		MaxBodyBytes: int64(c.MaxMessage()) + bodySlack,
+		MaxBodyBytes: mostBody,
 		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict,
 			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType),
 	}, func(ctx context.Context, in *postRequest) (*answer[calls.Posted], error) {

@@ -110,7 +110,7 @@ func (a *API) registerBroadcasts(h huma.API) {
 		Summary:     "Say something to everybody in the namespace, as an admin or a service key",
 		Description: "The body is as that of a message to a room.",
 		Security:    byToken, DefaultStatus: http.StatusCreated, BodyReadTimeout: messageReadTimeout,
-		MaxBodyBytes: int64(c.MaxMessage()) + bodySlack,
+		MaxBodyBytes: mostBody,
 		Errors: errorsOf(http.StatusForbidden, http.StatusRequestTimeout, http.StatusConflict,
 			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType),
 	}, func(ctx context.Context, in *broadcastRequest) (*answer[calls.Posted], error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 )
 
@@ -118,6 +119,9 @@ func ofHuma(status int, msg string, errs []error) *problem.Problem {
 		if slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, errBodies) }) {
 			return overloaded()
 		}
+		if slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, errLong) }) {
+			return problem.Over(problem.TooLarge, limit.Message, "The body is too large.")
+		}
 		if strings.HasPrefix(msg, "cannot read request body") { // the client's connection, not a fault of ours
 			return problem.New(problem.BadPayload, "The body did not arrive whole.")
 		}
@@ -130,6 +134,20 @@ func withStatus(p *problem.Problem, status int) *problem.Problem {
 	q := *p
 	q.Status = status
 	return &q
+}
+
+// counted counts the refusals that huma answers with, by their limits. It changes nothing.
+func (a *API) counted(_ huma.Context, _ string, v any) (any, error) {
+	if p, ok := v.(*problemDetails); ok {
+		a.cfg.Refusals.Add(p.Limit)
+	}
+	return v, nil
+}
+
+// writeProblem is the function of this name for what may be over a limit.
+func (a *API) writeProblem(w http.ResponseWriter, p *problem.Problem) {
+	a.cfg.Refusals.Add(p.Limit)
+	writeProblem(w, p)
 }
 
 // writeProblem answers a request with p.

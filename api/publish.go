@@ -105,7 +105,7 @@ func (a *API) registerPublish(h huma.API) {
 		OperationID: "publish", Method: http.MethodPost, Path: "/publish", Tags: []string{"publish"},
 		Summary:     "Publish to a topic",
 		Description: "The body is JSON, or a form (application/x-www-form-urlencoded) with topic, payload, payload_encoding, clientid and cid.",
-		Security:    byToken, BodyReadTimeout: messageReadTimeout, MaxBodyBytes: 2*int64(a.cfg.Calls.MaxMessage()) + bodySlack, Errors: errors,
+		Security:    byToken, BodyReadTimeout: messageReadTimeout, MaxBodyBytes: mostBody, Errors: errors,
 	}, func(ctx context.Context, in *publishRequest) (*answer[publishAnswer], error) {
 		p, bad := parsePublish(in)
 		if bad != nil {

@@ -34,7 +34,7 @@ func newRig(t testing.TB, changes ...change) *rig {
 	t.Helper()
 	log := callstest.NewLog(t, storage.Options{Dir: "data", FS: vfs.NewMem()})
 	tokens := &callstest.Tokens{}
-	cc := calls.Config{Log: log, Store: log.Store, Auth: tokens, Node: "n1", Message: 1000, AckWait: time.Minute}
+	cc := calls.Config{Log: log, Store: log.Store, Auth: tokens, Node: "n1", Limits: calls.Limits{Message: 1000, AckWait: time.Minute}}
 	ready := make(chan struct{})
 	close(ready)
 	c := Config{

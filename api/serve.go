@@ -25,8 +25,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(r.Context())
 		r.Body = body
 	default:
-		b := &body{ReadCloser: r.Body, of: &a.budgets.bodies, control: http.NewResponseController(w)}
-		defer b.finish(r, a.cfg.Discard)
+		b := &body{ReadCloser: r.Body, of: &a.budgets.bodies, left: a.mostOfBody(), control: http.NewResponseController(w)}
+		defer b.finish(r, a.cfg.Discard())
 		r = r.WithContext(r.Context()) // a copy: net/http looks at the body of its own
 		r.Body = b
 	}

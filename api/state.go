@@ -40,7 +40,7 @@ func (a *API) registerState(h huma.API) {
 		Summary: "Set a state key, or delete it",
 		Description: "A body of type application/json is an envelope with data and, for a conditional write, if_ver; any other body is " +
 			"the value itself. No body, or data that is null, deletes the key.",
-		Security: byToken, MaxBodyBytes: maxSmallBody + bodySlack,
+		Security: byToken, MaxBodyBytes: mostBody,
 		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict,
 			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType),
 	}, func(ctx context.Context, in *stateSetRequest) (*answer[calls.StateSet], error) {

@@ -71,6 +71,7 @@ func (w *worker) explain(c *client, a *ack) {
 	switch {
 	case a.refusal != nil && a.kind != typePubcomp:
 		w.b.stats.refused.Add(1)
+		w.b.count(a.refusal)
 		w.tell(c, problem.Event{Op: problem.OpPublish, Topic: a.topic, CID: a.cid, MID: a.pid, Problem: a.refusal})
 	case a.refusal == nil && a.room != "":
 		s := c.wants(topic.MeAck)

@@ -31,7 +31,8 @@ type Broker struct {
 	workers  []*worker
 	pages    chan func() // work of the catch-up goroutines
 	names    atomic.Uint64
-	began    time.Time    // of millis
+	began    time.Time // of millis
+	lim      atomic.Pointer[Limits]
 	coarse   atomic.Int64 // ms; moved by the ticker, so that readers need no clock
 	queued   atomic.Int64 // bytes waiting for sockets, about
 	stats    stats
@@ -90,6 +91,7 @@ func New(cfg Config) *Broker {
 	}
 	b.refusals = rate.Sometimes{First: 10, Interval: time.Second}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.lim.Store(&cfg.Limits)
 	b.coarse.Store(clock.UnixMilli())
 	b.began = clock.Now()
 	b.presence = presence.New(cfg.Node, cfg.Boot, cfg.Limits.PresenceGrace.Milliseconds())

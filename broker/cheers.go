@@ -315,7 +315,7 @@ func (w *worker) sendTallies() {
 // sendTally sends to who takes it; at most once, a full socket misses it.
 func (w *worker) sendTally(r *room, payload []byte) {
 	for _, cur := range r.cursors {
-		if c := cur.client; !cur.asleep && cur.values&valueTally != 0 && c.conn.Queued() < w.b.connectionBytes() {
+		if c := cur.client; !cur.asleep && cur.values&valueTally != 0 && c.conn.Queued() < w.b.queueRoom() {
 			w.sendValue(cur, topic.Tally, valueTally, payload)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
@@ -38,10 +39,12 @@ type client struct {
 	claimed     uint64 // number of its claim (claims.go); guarded by Broker.mu
 	expires     uint32 // seconds the session is kept after the connection, as granted
 	keepAlive   time.Duration
+	told        told   // what its CONNACK said
 	maxPacket   uint32 // the client's Maximum Packet Size, 0 = none
 	problemInfo bool   // the client wants reason strings and user properties in answers
 	will        *will
 	quota       *quota.Quota // shared with the user's other connections; nil = no limits
+	address     *quota.Quota // shared with everybody at its address, nil where many clients have one
 
 	since  int64            // wall clock (ms) of its CONNECT
 	online *presence.Device // set with its CONNACK
@@ -79,7 +82,8 @@ type client struct {
 	previous map[uint16]storage.Unfinished // what the connection before left and the client has not come back to
 	pings    uint64                        // PINGREQs so far
 	flooding int                           // publishes in a row that were above the quota
-	hasty    bool                          // the last of them has not been waited for
+	flooded  limit.Key                     // the quota of the last one
+	hasty    bool                          // it has not been waited for
 
 	// Owned by the worker.
 	place    int // in the worker's list of clients
@@ -160,6 +164,7 @@ func (c *client) inFlight() bool {
 	for c.window.full() {
 		c.takeAcks()
 		if c.window.full() && c.pubacks.want() {
+			c.b.cfg.Refusals.Add(limit.Window)
 			return true
 		}
 	}
@@ -170,12 +175,19 @@ func (c *client) inFlight() bool {
 func (c *client) disconnect(reason byte) { c.disconnectTo(reason, "") }
 
 // disconnectTo is disconnect, with where the client may go instead.
-func (c *client) disconnectTo(reason byte, reference string) {
+func (c *client) disconnectTo(reason byte, reference string) { c.end(reason, reference, "") }
+
+// end is disconnectTo, with a sentence that says why. A client that takes small packets only hears the code alone.
+func (c *client) end(reason byte, reference, why string) {
 	if !c.reason.CompareAndSwap(0, uint32(reason)+1) {
 		return
 	}
 	if c.version == version5 {
-		c.conn.Queue(encodeDisconnect(reason, reference), false)
+		pk := encodeDisconnect(reason, reference, why)
+		if c.maxPacket > 0 && uint32(len(pk)) > c.maxPacket {
+			pk = encodeDisconnect(reason, "", "")
+		}
+		c.conn.Queue(pk, false)
 	}
 	c.conn.CloseAfterFlush(disconnectGrace)
 	c.cancel()
@@ -183,13 +195,13 @@ func (c *client) disconnectTo(reason byte, reference string) {
 }
 
 // encodeDisconnect makes a DISCONNECT of MQTT 5.
-func encodeDisconnect(reason byte, reference string) []byte {
-	if reference == "" {
+func encodeDisconnect(reason byte, reference, why string) []byte {
+	if reference == "" && why == "" {
 		return []byte{typeDisconnect, 2, reason, 0}
 	}
 	pk := packets.Packet{
 		ProtocolVersion: version5, FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ReasonCode: reason,
-		Properties: packets.Properties{ServerReference: reference},
+		Properties: packets.Properties{ServerReference: reference, ReasonString: why},
 	}
 	var buf bytes.Buffer
 	if err := pk.DisconnectEncode(&buf); err != nil {

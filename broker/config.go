@@ -9,6 +9,7 @@ import (
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/storage"
 )
@@ -54,6 +55,7 @@ type Calls interface {
 
 // Limits bound what one connection and the node may take. Zero means no limit where the comment does not say otherwise.
 type Limits struct {
+	Connect         int           // bytes of a CONNECT
 	Packet          int           // bytes of a control packet; beyond it 0x95 and the connection ends
 	Message         int           // bytes of a payload
 	AckWait         time.Duration // an acknowledgement whose outcome stays unknown this long ends the connection
@@ -71,9 +73,13 @@ type Limits struct {
 	RoomsPerUser    int
 	Connections     int           // of the node
 	ConnectTimeout  time.Duration // from the first byte to a complete CONNECT
+	KeepAliveMin    time.Duration // shortest keep alive
 	KeepAliveMax    time.Duration // longest keep alive of a v5 client
 	Stalled         time.Duration // a socket that takes nothing this long is closed
 	TopicLevels     int           // of a topic or filter
+	TopicLength     int           // bytes
+	ClientID        int           // bytes
+	WillDelay       time.Duration // longest granted
 	PresenceGrace   time.Duration // a device is online for so long after an end without DISCONNECT
 	LiveTTL         time.Duration
 	TypingTTL       time.Duration
@@ -89,15 +95,18 @@ type Config struct {
 	Auth   Authenticator
 	Rules  *hooks.Publishing
 	Calls  Calls
-	Before *before.Asker   // asked before a message is taken; nil = nobody is
-	Quotas *quota.Quotas   // what a user, or a guest's address, may send; nil = no limits
-	Logins *quota.Quotas   // how often an address may connect; nil = no limits
-	Ready  <-chan struct{} // closed when the node may serve
+	Before *before.Asker // asked before a message is taken; nil = nobody is
+	Quotas *quota.Quotas // what a user, or a guest's address, may send; nil = no limits
+	Logins *quota.Quotas // how often an address may connect; nil = no limits
+	// Addresses is what everybody at an address may send together; nil = no limits.
+	Addresses *quota.Quotas
+	Refusals  *limit.Refusals // counts refusals by their limits; nil = nobody does
+	Ready     <-chan struct{} // closed when the node may serve
 	// UserNews is told how many devices of a user are online, on any node, whenever that is another number; nil = nobody is.
 	UserNews func(ns, user string, devices int)
 	// Elsewhere is where a client that came by a transport may go instead: a server reference (MQTT 5, 4.13), "" = nowhere.
 	Elsewhere func(transport string) string
-	Limits    Limits
+	Limits    Limits // to begin with; see SetLimits
 	Logger    *slog.Logger
 
 	Workers int // 0 = one per processor

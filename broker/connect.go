@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"os"
 	"strconv"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
@@ -46,7 +48,6 @@ const (
 	reasonUseAnother     = 0x9c // use another server
 	reasonTokenExpired   = 0xa0 // maximum connect time
 	topicAliasMaximum    = 16
-	connectPacketLimit   = 64 << 10 // a CONNECT: ids, password and a will
 	takeWait             = 5 * time.Second
 	v3Unavailable        = 3
 	v3BadVersion         = 1
@@ -58,15 +59,22 @@ const (
 type refusal struct {
 	v5, v3    byte
 	why       string
-	reference string // where to go instead
+	reference string    // where to go instead
+	limit     limit.Key // that is over
 }
 
 func (r *refusal) Error() string { return r.why }
 
 // connect reads the CONNECT and makes a client of it, or answers why not and returns nil.
 func (b *Broker) connect(conn *transport.Conn, pr *transport.PacketReader) *client {
-	_ = conn.SetReadDeadline(clock.Now().Add(b.cfg.Limits.ConnectTimeout))
-	first, body, err := pr.Next(connectPacketLimit)
+	_ = conn.SetReadDeadline(clock.Now().Add(b.limits().ConnectTimeout))
+	first, body, err := pr.Next(b.connectLimit())
+	if large := (*transport.TooLargeError)(nil); errors.As(err, &large) {
+		b.refuseLargeConnect(conn, pr, large)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		b.cfg.Refusals.Add(limit.ConnectTimeout)
+	}
 	if err != nil || first&typeMask != typeConnect {
 		b.stats.rejected.Add(1)
 		return nil // not MQTT, or nothing in time: there is nobody to answer
@@ -108,6 +116,11 @@ func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
 		r = &refusal{v5: code.ConnackReason(), v3: code.V3Connack(), why: ar.Title}
 	case errors.As(err, &p):
 		r = &refusal{v5: p.Code.ConnackReason(), v3: p.Code.V3Connack(), why: p.Sentence()}
+		b.count(p)
+	}
+	if r.limit != limit.None {
+		b.cfg.Refusals.Add(r.limit)
+		r.why += " (" + r.limit.String() + ")"
 	}
 	b.refusals.Do(func() {
 		b.log.Info("connect refused", "addr", conn.RemoteAddr(), "why", r.why, "refused_so_far", total)
@@ -125,20 +138,20 @@ func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
 }
 
 func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, error) {
-	if r := checkConnect(pk); r != nil {
+	if r := b.checkConnect(pk); r != nil {
 		return nil, r
 	}
 	if r := b.turnAway(conn); r != nil {
 		return nil, r
 	}
-	if wait := b.admit(conn.RemoteAddr().Addr()); wait > 0 {
-		return nil, problem.New(problem.RateLimited, "Too many connections from this address; try again later.").After(wait)
+	if wait := b.admit(conn.Client()); wait > 0 {
+		return nil, problem.Over(problem.RateLimited, limit.ConnectRate, "Too many connections from this address; try again later.").After(wait)
 	}
 	if err := b.awaitReady(); err != nil {
 		return nil, err
 	}
 	cp := &pk.Connect
-	ctx, cancel := context.WithTimeout(b.ctx, b.cfg.Limits.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(b.ctx, b.limits().ConnectTimeout)
 	defer cancel()
 	id, err := b.cfg.Auth.Authenticate(ctx, auth.Credentials{
 		HasUsername: cp.UsernameFlag, Username: string(cp.Username), HasPassword: cp.PasswordFlag, Password: cp.Password,
@@ -151,20 +164,25 @@ func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, erro
 	if err := b.open(c, pk); err != nil {
 		c.cancel()
 		c.quota.Done()
+		c.address.Done()
 		return nil, err
 	}
 	return c, nil
 }
 
-// admit takes a connection from the quota of its address and returns how long to wait when it is used up.
+// admit takes a connection from the quota of its address and returns how long to wait when it is used up. A proxy that does
+// not say whose connection it is has none.
 func (b *Broker) admit(addr netip.Addr) time.Duration {
-	q := b.cfg.Logins.Of(addr.String())
+	if !addr.IsValid() {
+		return 0
+	}
+	q := b.cfg.Logins.Of(quota.Address(addr))
 	defer q.Done()
 	return q.Take(0)
 }
 
 // checkConnect holds what the codec decoded against the standard.
-func checkConnect(pk *packets.Packet) *refusal {
+func (b *Broker) checkConnect(pk *packets.Packet) *refusal {
 	code := pk.ConnectValidate()
 	switch {
 	case code == packets.CodeSuccess:
@@ -175,8 +193,8 @@ func checkConnect(pk *packets.Packet) *refusal {
 	default:
 		return &refusal{v5: code.Code, v3: v3BadVersion, why: code.Reason}
 	}
-	if !topic.ValidClientID(pk.Connect.ClientIdentifier) {
-		return &refusal{v5: reasonBadClientID, v3: v3BadClientID, why: "the client id must be UTF-8 of at most 128 bytes without NUL"}
+	if r := b.checkClientID(pk.Connect.ClientIdentifier); r != nil {
+		return r
 	}
 	if pk.ProtocolVersion < version5 && pk.Connect.ClientIdentifier == "" && !pk.Connect.Clean {
 		return &refusal{v3: v3BadClientID, why: "a session that is kept needs a client id"}
@@ -210,7 +228,7 @@ func (b *Broker) awaitReady() error {
 }
 
 func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Identity) *client {
-	l := &b.cfg.Limits
+	l := b.limits()
 	c := &client{
 		b: b, conn: conn, version: pk.ProtocolVersion, device: pk.Connect.ClientIdentifier,
 		finished: make(chan struct{}), released: make(chan struct{}), problemInfo: true, replies: new(calls.Replies),
@@ -237,11 +255,12 @@ func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Ide
 		}
 	}
 	c.quota = b.cfg.Quotas.Of(quota.Holder(id, conn.RemoteAddr().Addr()))
-	c.window = newWindow(window)
-	c.keepAlive = time.Duration(pk.Connect.Keepalive) * time.Second
-	if c.version == version5 && l.KeepAliveMax > 0 && (c.keepAlive == 0 || c.keepAlive > l.KeepAliveMax) {
-		c.keepAlive = l.KeepAliveMax
+	if addr := conn.Client(); addr.IsValid() {
+		c.address = b.cfg.Addresses.Of(quota.Address(addr))
 	}
+	c.window = newWindow(window)
+	c.told = told{packet: l.Packet, inFlight: l.InFlight}
+	c.keepAlive = b.keepAliveOf(time.Duration(pk.Connect.Keepalive)*time.Second, c.version)
 	c.w = b.workerFor(c)
 	return c
 }
@@ -276,6 +295,7 @@ func (b *Broker) open(c *client, pk *packets.Packet) error {
 		}
 	}
 	if refusedWill != nil {
+		b.count(refusedWill)
 		c.notices = append(c.notices, problem.Event{Op: problem.OpWill, Topic: pk.Connect.WillTopic, Problem: refusedWill})
 	}
 	var held []string
@@ -284,7 +304,7 @@ func (b *Broker) open(c *client, pk *packets.Packet) error {
 			held = append(held, sess.Filters[i].Filter)
 		}
 	}
-	c.filters = topic.NewHeld(b.cfg.Limits.SessionFilters, held...)
+	c.filters = topic.NewHeld(held...)
 	c.conn.SetOnWritable(c.dirty)
 	c.online = b.presence.Connect(c.sid, id.Guest, b.now())
 	c.conn.Queue(b.connack(c, pk, present, expiry, refusedWill), false)
@@ -295,22 +315,21 @@ func (b *Broker) open(c *client, pk *packets.Packet) error {
 
 // sessionExpiry returns the seconds a session is kept after its connection, as granted.
 func (b *Broker) sessionExpiry(pk *packets.Packet) uint32 {
-	limit := uint32(min(int64(b.cfg.Limits.SessionExpiry/time.Second), neverExpires))
-	if limit == 0 {
-		limit = neverExpires
+	if pk.ProtocolVersion == version5 {
+		return b.expiryOf(pk.Properties.SessionExpiryInterval)
 	}
-	if pk.ProtocolVersion < version5 {
-		if pk.Connect.Clean {
-			return 0
-		}
-		return limit
+	if pk.Connect.Clean {
+		return 0
 	}
-	return min(pk.Properties.SessionExpiryInterval, limit)
+	return b.longestExpiry()
 }
 
 func (b *Broker) prepareWill(c *client, pk *packets.Packet) *problem.Problem {
 	if !pk.Connect.WillFlag {
 		return nil
+	}
+	if bad := b.checkTopic(pk.Connect.WillTopic); bad != nil {
+		return bad
 	}
 	wp := &pk.Connect.WillProperties
 	p := hooks.Publish{
@@ -327,7 +346,7 @@ func (b *Broker) prepareWill(c *client, pk *packets.Packet) *problem.Problem {
 	if bad != nil {
 		return bad
 	}
-	c.will = &will{action: a, publish: p, delay: wp.WillDelayInterval}
+	c.will = &will{action: a, publish: p, delay: b.willDelay(wp.WillDelayInterval)}
 	return nil
 }
 
@@ -355,7 +374,7 @@ func (b *Broker) takeSession(c *client, pk *packets.Packet, expiry uint32) (pres
 	}
 	take := &storage.Take{
 		Session: c.sid, Node: b.cfg.Node, Boot: b.cfg.Boot, Clean: pk.Connect.Clean, Expiry: expiry,
-		MaxSessions: b.cfg.Limits.SessionsPerUser, Backlog: c.backlog,
+		MaxSessions: b.limits().SessionsPerUser, Backlog: c.backlog,
 	}
 	if c.will != nil && c.will.action.Append != nil {
 		take.Will, take.WillDelay = c.will.action.Append, c.will.delay
@@ -405,10 +424,10 @@ func (b *Broker) connack(c *client, pk *packets.Packet, present bool, expiry uin
 		ProtocolVersion: c.version, FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: present,
 	}
 	if c.version == version5 {
-		l := &b.cfg.Limits
+		l := b.limits()
 		p := &out.Properties
-		p.ReceiveMaximum = uint16(min(l.InFlight, math.MaxUint16))
-		p.MaximumPacketSize = uint32(l.Packet)
+		p.ReceiveMaximum = uint16(min(c.told.inFlight, math.MaxUint16))
+		p.MaximumPacketSize = uint32(c.told.packet)
 		p.TopicAliasMaximum = topicAliasMaximum
 		p.RetainAvailableFlag, p.RetainAvailable = true, 1
 		p.WildcardSubAvailableFlag, p.WildcardSubAvailable = true, 1

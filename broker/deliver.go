@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -174,21 +175,31 @@ func (w *worker) canTake(cur *cursor) bool {
 // hasRoom reports whether something may be queued for the client's socket. When it may not, the client is served again once
 // the socket has taken what waits.
 func (w *worker) hasRoom(c *client) bool {
-	limit := w.b.connectionBytes()
-	if c.conn.Queued() < limit {
+	most, which := w.b.connectionBytes()
+	if c.conn.Queued() < most {
 		return true
 	}
 	w.flush(c)
-	return c.conn.Queued() < limit
+	if c.conn.Queued() < most {
+		return true
+	}
+	w.b.cfg.Refusals.Add(which)
+	return false
 }
 
-// connectionBytes is what may wait for one socket: less when all of them together hold too much.
-func (b *Broker) connectionBytes() int {
-	l := &b.cfg.Limits
+// connectionBytes is what may wait for one socket, less when all of them together hold too much, and by which limit.
+func (b *Broker) connectionBytes() (int, limit.Key) {
+	l := b.limits()
 	if l.OutboundBytes > 0 && b.queued.Load() > l.OutboundBytes {
-		return 1
+		return 1, limit.OutboundBytes
 	}
-	return l.ConnectionBytes
+	return l.ConnectionBytes, limit.ConnectionBytes
+}
+
+// queueRoom is connectionBytes without the limit's name.
+func (b *Broker) queueRoom() int {
+	most, _ := b.connectionBytes()
+	return most
 }
 
 // deliver sends the entry if a filter of the cursor takes it.
@@ -387,7 +398,7 @@ func (w *worker) caughtUp(cur *cursor, head uint64) {
 // skip moves a cursor over what its client does not want: more than its backlog, or, at QoS 0, more lag than a reader
 // without acknowledgements is allowed. Entries asked for by a replay are always given.
 func (w *worker) skip(cur *cursor, head uint64) {
-	c, l := cur.client, &w.b.cfg.Limits
+	c, l := cur.client, w.b.limits()
 	if cur.next <= cur.replayTo {
 		return
 	}
@@ -403,6 +414,11 @@ func (w *worker) skip(cur *cursor, head uint64) {
 	late := l.QoS0LagTime > 0 && w.b.now()-cur.since > l.QoS0LagTime.Milliseconds()
 	far := l.QoS0Lag > 0 && head >= cur.next && head-cur.next >= l.QoS0Lag && w.back(cur.room, l.QoS0Lag) > cur.next
 	if far || late && head > cur.next {
+		if far {
+			w.b.cfg.Refusals.Add(limit.QoS0Lag)
+		} else {
+			w.b.cfg.Refusals.Add(limit.QoS0LagTime)
+		}
 		w.jump(cur, head+1)
 		cur.since = w.b.now()
 	}

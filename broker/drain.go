@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/madang-chat/madang/broker/transport"
+	"github.com/madang-chat/madang/hooks/limit"
 )
 
 const (
@@ -19,11 +20,11 @@ func (b *Broker) turnAway(conn *transport.Conn) *refusal {
 	draining, n := b.draining != nil, len(b.clients)
 	b.mu.Unlock()
 	r := &refusal{v5: reasonServerBusy, v3: v3Unavailable}
-	switch limit := b.cfg.Limits.Connections; {
+	switch most := b.limits().Connections; {
 	case draining:
 		r.why = "the node is about to be taken down"
-	case limit > 0 && n >= limit:
-		r.why = "the node has as many connections as it may have"
+	case most > 0 && n >= most:
+		r.why, r.limit = "the node has as many connections as it may have", limit.Connections
 	default:
 		return nil
 	}

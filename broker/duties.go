@@ -34,14 +34,14 @@ type Retention struct {
 // Duties is what the leader does for everyone: carrying what rooms' changes mean to users, publishing wills that are due,
 // expiring sessions, retention. Every step is a command that Apply checks again, so two leaders do no harm.
 type Duties struct {
-	Store        *storage.Store
-	Log          Log
-	Leader       Leader
-	Retention    Retention
-	DedupeWindow time.Duration // how long cids are kept at least
-	DedupeKeep   uint64        // and for how many of the newest entries of a room
-	Logger       *slog.Logger
-	Every        time.Duration // between walks over rooms and sessions; 0 = one minute
+	Store     *storage.Store
+	Log       Log
+	Leader    Leader
+	Retention Retention
+	// Dedupe is how long cids are kept at least, and for how many of the newest entries of a room; nil = for ever.
+	Dedupe func() (window time.Duration, keep uint64)
+	Logger *slog.Logger
+	Every  time.Duration // between walks over rooms and sessions; 0 = one minute
 }
 
 const (
@@ -224,16 +224,20 @@ func (d *Duties) trimRoom(ctx context.Context, k storage.RoomKey) error {
 			Room: k, Upto: upto, MaxAge: d.Retention.Age.Milliseconds(), MaxCount: d.Retention.Count, MaxBytes: d.Retention.Bytes,
 		})
 	}
-	keep := r.Head.Back(d.DedupeKeep) // and all above
-	if d.DedupeWindow <= 0 || keep <= 1 {
+	if d.Dedupe == nil {
+		return nil
+	}
+	window, newest := d.Dedupe()
+	keep := r.Head.Back(newest) // and all above
+	if window <= 0 || keep <= 1 {
 		return nil
 	}
 	seq, ts, ok, err := d.Store.OldestCID(k)
-	if err != nil || !ok || seq >= keep || ts >= d.Leader.LogTime()-d.DedupeWindow.Milliseconds() {
+	if err != nil || !ok || seq >= keep || ts >= d.Leader.LogTime()-window.Milliseconds() {
 		return err
 	}
 	d.propose(ctx, &storage.Forget{
-		Room: k, Upto: min(keep-1, seq+trimBatch), Window: d.DedupeWindow.Milliseconds(), Keep: d.DedupeKeep,
+		Room: k, Upto: min(keep-1, seq+trimBatch), Window: window.Milliseconds(), Keep: newest,
 	})
 	return nil
 }

@@ -16,14 +16,17 @@ const (
 
 // throttle returns the refusal of a publish above the quota, nil when it is within.
 func (c *client) throttle(size int) *problem.Problem {
-	wait := c.quota.Take(size)
-	if wait == 0 {
+	bad := c.quota.Refuse(size)
+	if bad == nil { // first: who floods alone takes nothing from the others at the address
+		bad = c.address.Refuse(size)
+	}
+	if bad == nil {
 		c.flooding = 0
 		return nil
 	}
 	c.flooding++
-	c.hasty = true
-	return problem.New(problem.RateLimited, "").After(wait)
+	c.hasty, c.flooded = true, bad.Limit
+	return bad
 }
 
 // calm waits, once for each refusal, before the next packet of a client that floods, and says when it is enough. The
@@ -33,7 +36,7 @@ func (c *client) calm() error {
 	case !c.hasty:
 		return nil
 	case c.flooding >= floodRefusals:
-		return closing{reasonRate}
+		return excess{reasonRate, sayOver(c.flooded, "%d messages in a row were refused; slow down", c.flooding)}
 	}
 	c.hasty = false
 	defer c.holding()()

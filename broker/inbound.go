@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/madang-chat/madang/hooks"
 	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/calls"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/storage"
 )
@@ -27,7 +27,6 @@ func (e closing) Error() string { return "connection ends" }
 // read takes packets until the client is silent and its connection can rest, or until it ends. A connection that cannot
 // rest is never reported as silent.
 func (c *client) read(pr *transport.PacketReader) (silent bool) {
-	limit := c.b.heldPacket()
 	for {
 		err := c.calm()
 		if err == nil && pr.Idle() {
@@ -36,7 +35,7 @@ func (c *client) read(pr *transport.PacketReader) (silent bool) {
 		var first byte
 		var body []byte
 		if err == nil {
-			first, body, err = pr.Next(limit)
+			first, body, err = pr.Next(c.heldPacket())
 		}
 		var large *transport.TooLargeError
 		switch {
@@ -51,7 +50,10 @@ func (c *client) read(pr *transport.PacketReader) (silent bool) {
 			continue
 		}
 		var end closing
+		var over excess
 		switch {
+		case errors.As(err, &over):
+			c.end(over.reason, "", over.why)
 		case errors.As(err, &end):
 			if end.reason != 0 {
 				c.disconnect(end.reason)
@@ -71,14 +73,19 @@ func (c *client) read(pr *transport.PacketReader) (silent bool) {
 // atOnce handles a PUBLISH for which the reader would not have to wait for anything, and returns true; anything else it
 // leaves alone. The poller calls it in place of the reader, while there is none.
 func (c *client) atOnce(first byte, body []byte) bool {
-	l := &c.b.cfg.Limits
-	if first&typeMask != typePublish || first>>1&3 > 1 || len(body) > c.b.heldPacket() || c.flooding > 0 ||
-		c.space() != nil || c.acks.full(int64(len(body)), l.InFlight, l.InFlightBytes) {
+	l := c.b.limits()
+	if first&typeMask != typePublish || first>>1&3 > 1 || len(body) > c.heldPacket() || c.flooding > 0 ||
+		c.space() != nil || c.acks.full(int64(len(body)), c.told.inFlight, l.InFlightBytes) {
 		return false
 	}
 	c.lastRead.Store(c.b.now())
 	var end closing
-	if err := c.packet(first, body); errors.As(err, &end) {
+	var over excess
+	switch err := c.packet(first, body); {
+	case err == nil:
+	case errors.As(err, &over):
+		c.end(over.reason, "", over.why)
+	case errors.As(err, &end):
 		if end.reason != 0 {
 			c.disconnect(end.reason)
 		} else {
@@ -145,11 +152,7 @@ func (c *client) goodbye(body []byte) error {
 			if (!c.stored || c.expires == 0) && pk.Properties.SessionExpiryInterval > 0 {
 				return closing{reasonProtocol} // MQTT 5, 3.14.2.2.2
 			}
-			limit := int64(c.b.cfg.Limits.SessionExpiry / time.Second)
-			if limit == 0 {
-				limit = neverExpires
-			}
-			c.expiry.Store(min(int64(pk.Properties.SessionExpiryInterval), limit))
+			c.expiry.Store(int64(c.b.expiryOf(pk.Properties.SessionExpiryInterval)))
 		}
 	}
 	return closing{}
@@ -174,7 +177,11 @@ func (c *client) publish(first byte, body []byte) error {
 	if done || err != nil {
 		return err
 	}
-	if bad := c.throttle(len(pk.Payload)); bad != nil {
+	bad := c.b.checkTopic(pk.TopicName)
+	if bad == nil {
+		bad = c.throttle(len(pk.Payload))
+	}
+	if bad != nil {
 		c.settle(a, storage.Result{}, bad)
 		return nil
 	}
@@ -227,8 +234,8 @@ func (c *client) resolveAlias(pk *packets.Packet) error {
 func (c *client) repeated(a *ack) (done bool, err error) {
 	known, repeat := c.acks.again(a.pid)
 	if !known {
-		if c.version == version5 && c.acks.waiting() >= c.b.cfg.Limits.InFlight {
-			return true, closing{reasonReceiveMaximum}
+		if c.version == version5 && c.acks.waiting() >= c.told.inFlight {
+			return true, c.over(limit.InFlight, reasonReceiveMaximum, "at most %d publishes may wait for their outcome", c.told.inFlight)
 		}
 		return false, nil
 	}
@@ -246,12 +253,13 @@ func (c *client) repeated(a *ack) (done bool, err error) {
 // other waits here until there is room, that is: it is read more slowly. So does everybody while the node has too much to
 // write.
 func (c *client) hold(a *ack) error {
-	l := &c.b.cfg.Limits
-	if c.version == version5 && a.kind != 0 && c.acks.inFlight() >= l.InFlight {
-		return closing{reasonReceiveMaximum}
+	l := c.b.limits()
+	if c.version == version5 && a.kind != 0 && c.acks.inFlight() >= c.told.inFlight {
+		return c.over(limit.InFlight, reasonReceiveMaximum, "at most %d publishes may wait for their outcome", c.told.inFlight)
 	}
 	space := c.space()
-	if space != nil || c.acks.full(a.size, l.InFlight, l.InFlightBytes) {
+	if space != nil || c.acks.full(a.size, c.told.inFlight, l.InFlightBytes) {
+		c.waited(space != nil)
 		defer c.holding()()
 	}
 	if space != nil {
@@ -261,7 +269,7 @@ func (c *client) hold(a *ack) error {
 			return closing{}
 		}
 	}
-	if !c.acks.push(a, l.InFlight+1, l.InFlightBytes) {
+	if !c.acks.push(a, c.told.inFlight+1, l.InFlightBytes) {
 		return closing{}
 	}
 	if a.kind == typePubrec && !a.ready {
@@ -414,7 +422,7 @@ func (c *client) authPacket(body []byte) error {
 	if pk.Properties.AuthenticationMethod != "JWT" {
 		return closing{reasonBadMethod}
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.b.cfg.Limits.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.b.limits().ConnectTimeout)
 	defer cancel()
 	if bad := c.renew(ctx, string(pk.Properties.AuthenticationData)); bad != nil {
 		c.notify(problem.Event{Op: problem.OpSession, Problem: bad})

@@ -3,6 +3,7 @@ package broker
 import (
 	"time"
 
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/internal/clock"
@@ -34,7 +35,7 @@ func (w *worker) inspectSome() {
 }
 
 func (w *worker) inspectOne(c *client) {
-	now, l := w.b.now(), &w.b.cfg.Limits
+	now, l := w.b.now(), w.b.limits()
 	// MQTT 5, 3.1.2.10: one and a half times the keep alive.
 	if c.keepAlive > 0 && !c.held.Load() && now-c.lastRead.Load() > (c.keepAlive*3/2).Milliseconds() {
 		c.disconnect(reasonKeepAlive)
@@ -42,11 +43,12 @@ func (w *worker) inspectOne(c *client) {
 	}
 	if since := c.acks.oldest(); since != 0 && l.AckWait > 0 && now-since > l.AckWait.Milliseconds() {
 		w.b.stats.unknown.Add(1)
-		c.disconnect(reasonBusy)
+		c.disconnectFor(limit.AckWait, reasonBusy, "a publish had no outcome for %v; send it again", l.AckWait)
 		return
 	}
 	if l.Stalled > 0 && c.conn.StalledFor() > l.Stalled {
 		w.b.stats.stalled.Add(1)
+		w.b.cfg.Refusals.Add(limit.Stalled)
 		c.reason.CompareAndSwap(0, reasonQuota+1)
 		_ = c.conn.Close()
 		return

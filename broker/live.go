@@ -113,9 +113,9 @@ func (v *liveValues) in(k storage.RoomKey, now int64) []hooks.Live {
 // publishLive passes a live value of a client on to the readers of its room, on this node and others, at most once.
 func (b *Broker) publishLive(c *client, l *hooks.Live, keep bool) {
 	lk := liveKey{l.Room.Room, l.Name, l.User}
-	ttl := b.cfg.Limits.LiveTTL
+	ttl := b.limits().LiveTTL
 	if l.Name == "typing" {
-		ttl = b.cfg.Limits.TypingTTL
+		ttl = b.limits().TypingTTL
 	}
 	if !keep {
 		ttl = 0
@@ -172,7 +172,7 @@ func (w *worker) passLive(l *hooks.Live, from *client, kept bool) {
 func (w *worker) tellLive(r *room, l *hooks.Live, from *client, kept bool) {
 	for _, cur := range r.cursors {
 		c := cur.client
-		if cur.asleep || c.conn.Queued() >= w.b.connectionBytes() {
+		if cur.asleep || c.conn.Queued() >= w.b.queueRoom() {
 			continue // at most once: a full socket misses it
 		}
 		w.sendLive(c, cur.filters, l, from, kept)

@@ -295,7 +295,7 @@ func (w *worker) userChanged(n *toldUser) {
 	for c := range all {
 		switch _, owed := c.looks.owed[n.key.User]; {
 		case c.gone || owed || c.looks.most: // it is to get the newest
-		case c.conn.Queued() >= w.b.connectionBytes():
+		case c.conn.Queued() >= w.b.queueRoom():
 			w.oweUser(c, n.key.User, false)
 		default:
 			w.sendUser(c, n.key.User, n.devices, n.payload, false)
@@ -319,7 +319,7 @@ func (w *worker) oweUser(c *client, user string, retain bool) {
 	if l.owed == nil {
 		l.owed = map[string]bool{}
 	}
-	if l.owed[user] = retain || l.owed[user]; len(l.owed) > looksOwed && c.conn.Queued() >= w.b.connectionBytes() {
+	if l.owed[user] = retain || l.owed[user]; len(l.owed) > looksOwed && c.conn.Queued() >= w.b.queueRoom() {
 		l.owed, l.most = nil, true
 	}
 	c.dirty()

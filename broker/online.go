@@ -227,7 +227,7 @@ func (w *worker) roomNews(n *presence.RoomNews) {
 		switch c := cur.client; {
 		case cur.values&valuePresence == 0 || len(events) == 0 && !turned:
 		case cur.owed&valuePresence != 0: // it is to get all of it
-		case turned || c.conn.Queued() >= w.b.connectionBytes():
+		case turned || c.conn.Queued() >= w.b.queueRoom():
 			w.owe(cur, valuePresence, false)
 		default:
 			for _, e := range events {

@@ -6,6 +6,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/madang-chat/madang/broker/transport"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/storage"
 )
@@ -14,20 +15,20 @@ import (
 // largest message and this cannot be accepted, so it is never held in memory.
 const aroundMessage = 128 << 10
 
-// heldPacket returns the largest packet that is read into memory.
-func (b *Broker) heldPacket() int {
-	l := &b.cfg.Limits
-	if l.Message <= 0 || l.Packet <= 0 {
-		return max(l.Packet, 0)
+// heldPacket returns the largest packet of the client that is read into memory.
+func (c *client) heldPacket() int {
+	message := c.b.limits().Message
+	if message <= 0 || c.told.packet <= 0 {
+		return max(c.told.packet, 0)
 	}
-	return min(l.Packet, l.Message+aroundMessage)
+	return min(c.told.packet, message+aroundMessage)
 }
 
 // oversize deals with a packet that is not read into memory: a PUBLISH up to limits.packet is read, thrown away and
 // refused as too_large; anything else ends the connection.
 func (c *client) oversize(pr *transport.PacketReader, e *transport.TooLargeError) error {
-	if e.First&typeMask != typePublish || c.b.cfg.Limits.Packet > 0 && e.Length > c.b.cfg.Limits.Packet {
-		return closing{reasonPacketTooLarge}
+	if e.First&typeMask != typePublish || c.told.packet > 0 && e.Length > c.told.packet {
+		return c.over(limit.Packet, reasonPacketTooLarge, "a packet has at most %d bytes; this one has %d", e.Limit, e.Length)
 	}
 	pk, err := c.peekPublish(pr, e.First)
 	if err != nil {
@@ -43,7 +44,7 @@ func (c *client) oversize(pr *transport.PacketReader, e *transport.TooLargeError
 	if done || err != nil {
 		return err
 	}
-	bad := problem.New(problem.TooLarge, "A message has at most %d bytes; this packet has %d.", c.b.cfg.Limits.Message, e.Length)
+	bad := problem.Over(problem.TooLarge, limit.Message, "A message has at most %d bytes; this packet has %d.", c.b.limits().Message, e.Length)
 	c.settle(a, storage.Result{}, bad)
 	return nil
 }

@@ -56,7 +56,7 @@ func (b *Broker) Told(key, slot string, data []byte) {
 	}
 	l := &hooks.Live{Room: storage.RoomKey{NS: ns, Room: room}, Name: name, User: user, Payload: data[n:]}
 	left, kept := number/2, number%2 == 1
-	longest := uint64(max(b.cfg.Limits.LiveTTL, b.cfg.Limits.TypingTTL).Milliseconds())
+	longest := uint64(max(b.limits().LiveTTL, b.limits().TypingTTL).Milliseconds())
 	val := liveValue{payload: l.Payload, until: b.now() + int64(min(left, longest))}
 	if left == 0 {
 		val.payload = nil

@@ -156,7 +156,7 @@ func (b *Broker) eachRoom(c *client, f func(storage.UserRoom) error) error {
 			return err
 		}
 		for _, r := range page {
-			if n++; b.cfg.Limits.RoomsPerUser > 0 && n > b.cfg.Limits.RoomsPerUser {
+			if n++; b.limits().RoomsPerUser > 0 && n > b.limits().RoomsPerUser {
 				return nil
 			}
 			if err := f(r); err != nil {

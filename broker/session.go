@@ -93,6 +93,7 @@ func (b *Broker) finish(c *client) {
 	}
 	b.endLive(c)
 	c.quota.Done()
+	c.address.Done()
 	b.stats.disconnected.Add(1)
 	if c.identity().Guest {
 		close(c.finished)

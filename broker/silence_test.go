@@ -19,12 +19,15 @@ func v5(as mqtttest.Flavour, reason byte) byte {
 
 // A client that is silent for one and a half times its keep alive is gone (MQTT 5, 3.1.2.10).
 func TestKeepAlive(t *testing.T) {
-	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
-		c := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String(), KeepAlive: 1})
-		if got := c.Ended(); got != v5(as, 0x8d) {
-			t.Errorf("ended with %#x", got)
-		}
-	})
+	n := testcluster.Start(t, testcluster.Options{Set: []string{"limits.keepalive_min=0"}})
+	for _, as := range mqtttest.Flavours {
+		t.Run(as.String(), func(t *testing.T) {
+			c := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "bob", ClientID: as.String(), KeepAlive: 1})
+			if got := c.Ended(); got != v5(as, 0x8d) {
+				t.Errorf("ended with %#x", got)
+			}
+		})
+	}
 }
 
 // A socket that takes nothing for limits.stalled is closed; its session goes on where it was.

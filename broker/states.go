@@ -132,7 +132,7 @@ func (w *worker) tellState(r *room, key string) {
 			}
 			scan.newer[key] = struct{}{}
 		}
-		if c.conn.Queued() >= w.b.connectionBytes() {
+		if c.conn.Queued() >= w.b.queueRoom() {
 			w.oweState(cur, key)
 			continue
 		}

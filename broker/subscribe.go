@@ -3,10 +3,10 @@ package broker
 import (
 	"bytes"
 	"slices"
-	"strings"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
@@ -81,6 +81,7 @@ func (c *client) request(pk *packets.Packet) *request {
 	for i := range pk.Filters {
 		s, start, bad := c.grant(pk, &pk.Filters[i], i)
 		if bad != nil {
+			c.b.count(bad)
 			r.refused = append(r.refused, problem.Event{Op: problem.OpSubscribe, Topic: pk.Filters[i].Filter, MID: pk.PacketID, Problem: bad})
 			code := byte(subscribeRefused)
 			if c.version == version5 {
@@ -109,12 +110,12 @@ func (c *client) request(pk *packets.Packet) *request {
 
 // grant decides on one filter, and where in its room the session is to go on (0 = where it is).
 func (c *client) grant(pk *packets.Packet, f *packets.Subscription, index int) (*sub, uint64, *problem.Problem) {
-	l := &c.b.cfg.Limits
+	l := c.b.limits()
 	if l.Filters > 0 && index >= l.Filters {
-		return nil, 0, problem.New(problem.Limit, "%d filters in one SUBSCRIBE are allowed.", l.Filters)
+		return nil, 0, problem.Over(problem.Limit, limit.FiltersPerSubscribe, "A SUBSCRIBE has at most %d filters; send several.", l.Filters)
 	}
-	if l.TopicLevels > 0 && strings.Count(f.Filter, "/") >= l.TopicLevels {
-		return nil, 0, problem.New(problem.Limit, "A filter has at most %d levels.", l.TopicLevels)
+	if bad := c.b.checkFilter(f.Filter); bad != nil {
+		return nil, 0, bad
 	}
 	filter, bad := topic.ParseFilter(f.Filter)
 	if bad != nil {
@@ -147,7 +148,7 @@ func (c *client) grant(pk *packets.Packet, f *packets.Subscription, index int) (
 			return nil, 0, bad
 		}
 	}
-	return s, start, c.filters.Add(filter)
+	return s, start, c.filters.Add(filter, l.SessionFilters)
 }
 
 // replayStart returns the first entry a replay asks for, 0 when there is no replay.

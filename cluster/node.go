@@ -349,6 +349,9 @@ func (n *Node) Pending() (commands int, bytes int64) { return n.prop.pending() }
 // callers should not read from their clients until then. It costs one atomic load.
 func (n *Node) Space() <-chan struct{} { return n.prop.space() }
 
+// SetPendingBytes changes Config.PendingBytes; 0 or less leaves it as it is.
+func (n *Node) SetPendingBytes(bytes int64) { n.prop.setPending(bytes) }
+
 // Failed yields one error when the node cannot go on: a disk that cannot be written, an entry that cannot be decoded
 // or applied. Nothing is written or applied any more; the process should log the error and exit with code 1.
 func (n *Node) Failed() <-chan error { return n.fail.out }

@@ -190,6 +190,20 @@ func (p *proposer) propose(data []byte, done func([]byte, error)) {
 	}
 }
 
+// setPending changes from how many bytes on callers wait. Those who wait are let on where it is more now.
+func (p *proposer) setPending(bytes int64) {
+	if bytes <= 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limits.pendingBytes = bytes
+	if full := p.full.Load(); full != nil && p.bytes < bytes {
+		p.full.Store(nil)
+		close(*full)
+	}
+}
+
 // arrived reports whether run must be told of what has just come. p.mu is held.
 func (p *proposer) arrived() bool {
 	wake := (p.leading || p.via != nil) && p.inFlight < p.limits.inFlight

@@ -131,13 +131,13 @@ func (t *tx) contact(c *Contact) Result {
 	}
 	p := t.person(c.NS, c.User)
 	if c.Max > 0 && p.Contacts >= c.Max {
-		return Result{Outcome: Limit, Detail: fmt.Sprintf("you have %d contacts, which is the limit; remove some", p.Contacts)}
+		return Result{Outcome: Limit, Detail: fmt.Sprintf("you have %d contacts, which is the limit; remove some (limits.contacts)", p.Contacts)}
 	}
 	if day := t.now / msPerDay; p.Day != day {
 		p.Day, p.Added = day, 0
 	}
 	if c.PerDay > 0 && p.Added >= c.PerDay {
-		return Result{Outcome: Limit, Detail: fmt.Sprintf("%d contacts added today are the limit", c.PerDay)}
+		return Result{Outcome: Limit, Detail: fmt.Sprintf("%d contacts added today are the limit; try again tomorrow (limits.contacts_per_day)", c.PerDay)}
 	}
 	p.Added++
 	t.setPerson(c.NS, c.User, p)

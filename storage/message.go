@@ -187,7 +187,7 @@ func (t *tx) autoCreate(d *draft, c *Append) Result {
 		}
 	}
 	if c.RoomsPerDay > 0 && !t.countRoomMade(c.Room.NS, c.From.User, c.RoomsPerDay) {
-		return Result{Outcome: Limit, Detail: fmt.Sprintf("%d rooms made today are the limit", c.RoomsPerDay)}
+		return Result{Outcome: Limit, Detail: fmt.Sprintf("%d rooms made today are the limit; try again tomorrow (limits.rooms_per_day)", c.RoomsPerDay)}
 	}
 	if c.AutoCreate == Direct {
 		return t.makeDirect(d, c.From.User)

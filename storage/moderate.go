@@ -402,7 +402,7 @@ func (t *tx) invite(d *draft, c *Moderate, m Member) (*done, Result) {
 // full refuses one more member of a room that has as many as are allowed.
 func (t *tx) full(d *draft, limit uint64) Result {
 	if limit > 0 && d.settings.Members >= limit {
-		return Result{Outcome: Limit, Detail: fmt.Sprintf("the room has %d members, which is the limit", d.settings.Members)}
+		return Result{Outcome: Limit, Detail: fmt.Sprintf("the room has %d members, which is the limit (rooms.members)", d.settings.Members)}
 	}
 	return Result{}
 }

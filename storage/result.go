@@ -49,7 +49,7 @@ type Result struct {
 	TS        int64  // Append: ms; with Muted, Banned and SlowMode: in how many ms that ends, 0 = not by itself
 	Epoch     uint64 // Take
 	Outbox    uint64 // Join, Leave, Moderate, RoomCreate: item of the outbox whose FollowUp updates the user's lists, 0 = none
-	Detail    string // of a refusal: what exactly, for people
+	Detail    string // of a refusal: what exactly, for people; at its end, in brackets, the configuration key of a limit
 }
 
 const (

@@ -124,7 +124,7 @@ func (t *tx) take(c *Take) Result {
 	if rec == nil {
 		n := t.counts(c.Session.NS, c.Session.User)
 		if c.MaxSessions > 0 && n.Sessions >= c.MaxSessions {
-			return Result{Outcome: Limit, Detail: fmt.Sprintf("%d stored sessions are the limit; end one first", c.MaxSessions)}
+			return Result{Outcome: Limit, Detail: fmt.Sprintf("%d stored sessions are the limit; end one first (limits.sessions_per_user)", c.MaxSessions)}
 		}
 		n.Sessions++
 		t.setCounts(c.Session.NS, c.Session.User, n)

@@ -59,7 +59,7 @@ func (s *Store) Swap(dir string) error {
 	s.watchers.wake()
 	if err != nil {
 		s.rooms.reset(s.opts.Rooms)
-		s.tail.reset(s.opts.TailBytes)
+		s.tail.reset(s.tailBytes.Load())
 		s.cache.Unref()
 		return fmt.Errorf("replace the store by %s: %w", dir, err)
 	}

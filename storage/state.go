@@ -100,7 +100,7 @@ func (t *tx) setState(c *SetState) Result {
 		return Result{Present: true, Seq: d.head.Seq, TS: d.head.TS, Epoch: ver}
 	}
 	if !was.set() && c.Data != nil && c.MaxKeys > 0 && d.settings.States >= c.MaxKeys {
-		return Result{Outcome: Limit, Detail: fmt.Sprintf("the room has %d state keys, which is the limit; delete one first", d.settings.States)}
+		return Result{Outcome: Limit, Detail: fmt.Sprintf("the room has %d state keys, which is the limit; delete one first (limits.state_keys)", d.settings.States)}
 	}
 	t.countState(d, old != nil, was.set(), c.Data != nil)
 	ver++

@@ -28,5 +28,13 @@ func (s *Store) Stats() Stats {
 	return out
 }
 
+// SetTailBytes changes Options.TailBytes; what is held beyond it goes with the next entries. 0 or less leaves it as it is.
+func (s *Store) SetTailBytes(bytes int64) {
+	if bytes > 0 {
+		s.tailBytes.Store(bytes)
+		s.tail.setLimit(bytes)
+	}
+}
+
 // TailBytes returns the memory that recent entries take.
 func (s *Store) TailBytes() int64 { return s.tail.size() }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -67,9 +68,10 @@ type Store struct {
 
 	scratchBuf, scratchJSON []byte // of the next batch; owned by Apply
 
-	rooms    rooms
-	tail     tailBudget
-	watchers watchers
+	rooms     rooms
+	tail      tailBudget
+	tailBytes atomic.Int64 // its limit
+	watchers  watchers
 }
 
 // meta is the record that makes a batch one step of the log.
@@ -133,6 +135,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: o, log: o.Logger, cache: pebble.NewCache(o.CacheSize)}
+	s.tailBytes.Store(o.TailBytes)
 	if err := s.open(false); err != nil {
 		s.cache.Unref()
 		return nil, err
@@ -172,7 +175,7 @@ func (s *Store) open(mustExist bool) error {
 	s.epochs = map[SessionID]uint64{}
 	s.accounts = map[UserKey]*account{}
 	s.rooms.reset(s.opts.Rooms)
-	s.tail.reset(s.opts.TailBytes)
+	s.tail.reset(s.tailBytes.Load())
 	if err := s.load(); err != nil {
 		s.db = nil
 		return errors.Join(fmt.Errorf("open the store in %s: %w", s.opts.Dir, err), db.Close())
@@ -267,7 +270,7 @@ func (s *Store) Close() error {
 	err := errors.Join(s.db.LogData(nil, pebble.Sync), s.db.Close())
 	s.db = nil
 	s.rooms.reset(s.opts.Rooms)
-	s.tail.reset(s.opts.TailBytes)
+	s.tail.reset(s.tailBytes.Load())
 	s.cache.Unref()
 	return err
 }

@@ -28,6 +28,12 @@ func (b *tailBudget) reset(limit int64) {
 	b.limit, b.bytes, b.queue = limit, 0, deque[tailItem]{}
 }
 
+func (b *tailBudget) setLimit(limit int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = limit
+}
+
 // size returns what the tail holds now.
 func (b *tailBudget) size() int64 {
 	b.mu.Lock()

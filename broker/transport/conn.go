@@ -40,14 +40,20 @@ type host struct {
 	name   string
 	log    *slog.Logger
 	panics atomic.Int64
-	limit  int64 // bytes in one outgoing queue
+	limit  atomic.Int64 // bytes in one outgoing queue
 }
 
 func newHost(name string, queueLimit int, log *slog.Logger) *host {
-	if queueLimit <= 0 {
-		queueLimit = DefaultQueueLimit
+	h := &host{name: name, log: log}
+	h.setLimit(queueLimit)
+	return h
+}
+
+func (h *host) setLimit(queue int) {
+	if queue <= 0 {
+		queue = DefaultQueueLimit
 	}
-	return &host{name: name, log: log, limit: int64(queueLimit)}
+	h.limit.Store(int64(queue))
 }
 
 // Conn is one client connection: TCP, TLS or WebSocket, all the same to the broker.
@@ -67,6 +73,7 @@ type Conn struct {
 	next   Handler       // and what goes on afterwards
 	end    func()        // called when nothing of the Conn is left; may be nil
 	remote netip.AddrPort
+	client netip.Addr // see Client
 
 	queued     atomic.Int64 // bytes of pending, sealed and wire
 	stalled    atomic.Int64 // since when the socket takes nothing, in ns after base; 0 = not stalled
@@ -111,6 +118,10 @@ func newConn(h *host, tcp stream, remote netip.AddrPort) *Conn {
 // RemoteAddr is the client's real address: the one in the PROXY header or X-Forwarded-For when a trusted proxy sent
 // one (the port is 0 when the proxy did not tell it), else the peer's.
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
+
+// Client is what limits per address count the connection by (IPv6: the /64); invalid for one of a proxy that does not say
+// whose it is.
+func (c *Conn) Client() netip.Addr { return c.client }
 
 // Transport is "tcp", "tls", "ws" or "wss".
 func (c *Conn) Transport() string {

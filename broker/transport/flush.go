@@ -19,7 +19,7 @@ const sealBatch = 64 << 10
 func (c *Conn) Queue(b []byte, shared bool) bool {
 	n := int64(len(b))
 	c.mu.Lock()
-	if c.state != stateOpen || c.queued.Load()+n > c.host.limit {
+	if c.state != stateOpen || c.queued.Load()+n > c.host.limit.Load() {
 		c.mu.Unlock()
 		return false
 	}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/madang-chat/madang/hooks/limit"
 )
 
 const defaultProxyTimeout = 5 * time.Second
@@ -27,16 +29,17 @@ type ListenerConfig struct {
 	Bind             string // host:port; :port is all addresses
 	CertFile         string // PEM; with it the port speaks TLS and nothing else
 	KeyFile          string
-	AskClientCert    bool           // ask TLS clients for a certificate; the caller verifies it, clients without one come in too
-	ProxyProtocol    bool           // every connection starts with a PROXY protocol v2 header
-	TrustedProxies   []netip.Prefix // who may send one; others are refused then. Their connections have no PerAddress limit
-	ProxyTimeout     time.Duration  // for the PROXY header; default 5 s
-	HandshakeTimeout time.Duration  // for TLS; default 10 s
-	MaxConnections   int            // 0 = no limit
-	Total            *Total         // bounds this and other listeners together; nil = nothing does
-	PerAddress       int            // connections per client address (IPv6: per /64); 0 = no limit
-	QueueLimit       int            // hard limit of an outgoing queue in bytes; default DefaultQueueLimit
-	SendBuffer       int            // SO_SNDBUF of the connections; 0 = the kernel's choice
+	AskClientCert    bool            // ask TLS clients for a certificate; the caller verifies it, clients without one come in too
+	ProxyProtocol    bool            // every connection starts with a PROXY protocol v2 header
+	TrustedProxies   []netip.Prefix  // who may send one; others are refused then. Their connections have no PerAddress limit
+	ProxyTimeout     time.Duration   // for the PROXY header; default 5 s
+	HandshakeTimeout time.Duration   // for TLS; default 10 s
+	MaxConnections   int             // 0 = no limit
+	Total            *Total          // bounds this and other listeners together; nil = nothing does
+	PerAddress       int             // connections per client address (IPv6: per /64); 0 = no limit
+	QueueLimit       int             // hard limit of an outgoing queue in bytes; default DefaultQueueLimit
+	SendBuffer       int             // SO_SNDBUF of the connections; 0 = the kernel's choice
+	Refusals         *limit.Refusals // counts who is refused by a limit; nil = nobody does
 }
 
 // ListenerStats are counters since the start, and Active.
@@ -199,6 +202,12 @@ func (l *Listener) ReloadCertificate() error {
 	return nil
 }
 
+// SetLimits changes PerAddress and QueueLimit.
+func (l *Listener) SetLimits(perAddress, queueLimit int) {
+	l.limit.setPer(perAddress)
+	l.host.setLimit(queueLimit)
+}
+
 // Close stops accepting and ends connections that are still in their handshake. Established ones are left to their
 // owner. It may be called any number of times.
 func (l *Listener) Close() error {
@@ -281,6 +290,7 @@ func (l *Listener) serve(d *descriptor, peer netip.AddrPort, handle Handler) {
 		return
 	}
 	c := newConn(l.host, d, remote)
+	c.client = key
 	c.end = func() {
 		l.limit.give(key)
 		end()
@@ -303,7 +313,7 @@ func (l *Listener) serveTLS(s *socket, handle Handler) {
 		return
 	}
 	c := newConn(l.host, tcp, s.remote)
-	c.tls, c.sock = t, s
+	c.tls, c.sock, c.client = t, s, key
 	s.attach(c)
 	c.run(handle)
 }
@@ -359,6 +369,7 @@ func (l *Listener) admit(conn io.ReadCloser, peer netip.AddrPort) (remote netip.
 		key = addressKey(remote.Addr())
 	}
 	if err = l.limit.take(key); err != nil {
+		l.cfg.Refusals.Add(limitOf(err))
 		l.refusedLimit.Add(1)
 		if n, ok := l.limitGate.pass(); ok {
 			l.log.Warn("connections refused", "listener", l.cfg.Name, "remote", remote, "err", err, "since_last", n)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/madang-chat/madang/hooks/limit"
 )
 
 const (
@@ -30,17 +32,18 @@ var errPeerClosed = errors.New("websocket: closed by the client")
 
 // WSConfig is what a WebSocketHandler needs to know. The zero value admits pages of the same origin.
 type WSConfig struct {
-	Name           string         // for logs; default "ws"
-	Origins        []string       // origins admitted beside the same one, e.g. https://chat.example.com; see CheckOrigins
-	LocalOrigins   bool           // admit every origin on localhost, with any port
-	OriginsKey     string         // the configuration key named in refusals; default listeners.web.origins
-	TrustedProxies []netip.Prefix // peers whose X-Forwarded-For is believed
-	ReadLimit      int64          // bytes in one message, over all its frames; default 16 MiB and a little
-	PingInterval   time.Duration  // default 30 s; after two pings without a sign of life the connection is closed
-	Handshake      time.Duration  // limit for writing the answer to the upgrade; default 10 s
-	QueueLimit     int            // hard limit of the outgoing queue in bytes; default DefaultQueueLimit
-	MaxConnections int            // 0 = no limit
-	PerAddress     int            // connections per client address (IPv6: per /64); 0 = no limit
+	Name           string          // for logs; default "ws"
+	Origins        []string        // origins admitted beside the same one, e.g. https://chat.example.com; see CheckOrigins
+	LocalOrigins   bool            // admit every origin on localhost, with any port
+	OriginsKey     string          // the configuration key named in refusals; default listeners.web.origins
+	TrustedProxies []netip.Prefix  // peers whose X-Forwarded-For is believed
+	ReadLimit      int64           // bytes in one message, over all its frames; default 16 MiB and a little
+	PingInterval   time.Duration   // default 30 s; after two pings without a sign of life the connection is closed
+	Handshake      time.Duration   // limit for writing the answer to the upgrade; default 10 s
+	QueueLimit     int             // hard limit of the outgoing queue in bytes; default DefaultQueueLimit
+	MaxConnections int             // 0 = no limit
+	PerAddress     int             // connections per client address (IPv6: per /64); 0 = no limit
+	Refusals       *limit.Refusals // counts who is refused by a limit; nil = nobody does
 
 	// Refuse answers a request that is no acceptable handshake; default http.Error.
 	Refuse func(w http.ResponseWriter, status int, why string)
@@ -60,6 +63,7 @@ type WebSocketStats struct {
 // goroutine of its own. It does not care which path it is registered under.
 type WebSocketHandler struct {
 	cfg      WSConfig
+	reads    atomic.Int64 // WSConfig.ReadLimit, as it is now
 	origins  originPolicy
 	host     *host
 	handle   Handler
@@ -112,8 +116,19 @@ func NewWebSocketHandler(cfg WSConfig, handle Handler, log *slog.Logger) *WebSoc
 			},
 		},
 	}
+	h.reads.Store(cfg.ReadLimit)
 	h.pings.init(cfg.PingInterval)
 	return h
+}
+
+// SetLimits changes ReadLimit, for connections to come, PerAddress and QueueLimit.
+func (h *WebSocketHandler) SetLimits(readLimit int64, perAddress, queueLimit int) {
+	if readLimit <= 0 {
+		readLimit = defaultReadLimit
+	}
+	h.reads.Store(readLimit)
+	h.limit.setPer(perAddress)
+	h.host.setLimit(queueLimit)
 }
 
 // Stats returns the counters.
@@ -175,6 +190,7 @@ func (h *WebSocketHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	release, err := h.limit.acquire(key)
 	if err != nil {
 		h.refusedOther.Add(1)
+		h.cfg.Refusals.Add(limitOf(err))
 		w.Header().Set("Retry-After", "10")
 		h.cfg.Refuse(w, http.StatusServiceUnavailable, err.Error())
 		return
@@ -193,6 +209,7 @@ func (h *WebSocketHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		release()
 		return
 	}
+	c.client = key
 	h.accepted.Add(1)
 	h.active.Add(1)
 	// net/http's goroutine ends here, and with it the request, the response and their buffers.
@@ -249,7 +266,7 @@ func (h *WebSocketHandler) adopt(nc net.Conn, addr netip.AddrPort) (*Conn, error
 	}
 	c := newConn(h.host, stream, addr)
 	c.sock, c.tls = sock, sec
-	c.ws = &wsConn{frames: frameReader{limit: uint64(h.cfg.ReadLimit)}}
+	c.ws = &wsConn{frames: frameReader{limit: uint64(h.reads.Load())}}
 	if sock != nil {
 		sock.attach(c)
 	}

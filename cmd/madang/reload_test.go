@@ -67,8 +67,8 @@ func TestReloadLogLevel(t *testing.T) {
 	n.reload(taken)
 	quiet := len(n.err.String())
 	plainWebGet(t, n)
-	rewrite(t, file, "log: {level: debug}\nlimits: {window: 100}\n")
-	if text := n.reload(taken); !strings.Contains(text, "level=WARN") || !strings.Contains(text, "keys=limits.window") {
+	rewrite(t, file, "log: {level: debug}\nlimits: {disk_reserve: 100}\n")
+	if text := n.reload(taken); !strings.Contains(text, "level=WARN") || !strings.Contains(text, "keys=limits.disk_reserve") {
 		t.Errorf("a key that needs a restart is not named:\n%s", text)
 	}
 	if text := n.err.String()[quiet:]; strings.Contains(text, debugLine) {

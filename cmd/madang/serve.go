@@ -108,6 +108,7 @@ func reload(f *configFlags, running *config.Config, a *app.App, level *slog.Leve
 		log.Warn("changed keys that take effect with the next start", "keys", strings.Join(names, " "))
 	}
 	setLevel(level, c)
+	a.ReloadLimits(c)
 	if err := errors.Join(a.Reload(), a.ReloadHooks(c)); err != nil {
 		log.Error("not everything was taken over; what failed stays as it was", "err", err)
 		return

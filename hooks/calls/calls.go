@@ -4,10 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/before"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
@@ -77,18 +79,15 @@ type Config struct {
 	Before           *before.Asker           // asked before a message is taken; nil = nobody is
 	DefaultNamespace string                  // "chat"
 	Node             string                  // shown by whoami; "" = not shown
-	Message          int                     // largest message in bytes; 256 KiB
+	Limits                                   // to begin with; see SetLimits
 	AutoCreate       storage.RoomKind        // of a room made by its first message; 0 = off
-	RoomsPerDay      int                     // made by first messages, per user; 0 = no limit
-	RoomsPerUser     int                     // memberships; 0 = no limit
 	RoomMembers      int                     // of a room; 0 = no limit
-	Contacts         int                     // of a user, and blocks of a user; 0 = no limit
-	ContactsPerDay   int                     // added by a user; 0 = no limit
+	Rooms            *quota.Quotas           // what a room takes; nil = no limits
+	Refusals         *limit.Refusals         // counts what rpc methods refuse by a limit; nil = nobody does
 	Register         string                  // who may register: RegisterOpen, RegisterToken, RegisterClosed (the default)
 	Registers        *quota.Quotas           // how often an address may register; nil = no limits
 	OwnAttributes    []string                // attributes that users set of themselves; "*" = all but the level
 	NoSearch         bool                    // this node has no index of what is searched
-	AckWait          time.Duration           // for the outcome of a write; 30 s
 	SettleWait       time.Duration           // for a known outcome to be readable here; 3 s
 	RPCWait          time.Duration           // for any call by Dispatch; 10 s
 	Methods          map[string]Method       // more rpc methods, by name; they win over the built-in ones
@@ -97,6 +96,28 @@ type Config struct {
 	Relations        Relations               // contacts and blocks; nil = there are none
 	Audit            func(audit AuditedRead) // called for reads that only the role admin or auditor allowed; nil = log them
 }
+
+// Limits are what may change while the node runs. 0 = no limit, but for those with a default.
+type Limits struct {
+	Message        int           // largest message in bytes; 256 KiB
+	RoomsPerDay    int           // made by first messages, per user
+	RoomsPerUser   int           // memberships
+	Contacts       int           // of a user, and blocks of a user
+	ContactsPerDay int           // added by a user
+	StateKeys      int           // of a room
+	StateValue     int           // bytes, as sent
+	AckWait        time.Duration // for the outcome of a write; 30 s
+}
+
+// SetLimits changes the limits for what is called from now on.
+func (c *Calls) SetLimits(l Limits) {
+	setDefault(&l.Message, defaultMessage)
+	setDefault(&l.AckWait, defaultAckWait)
+	c.now.Store(&l)
+}
+
+// limits are the limits as they are now. They are not changed in place.
+func (c *Calls) limits() *Limits { return c.now.Load() }
 
 // AuditedRead is a read of a room that the reader is no member of.
 type AuditedRead struct {
@@ -108,6 +129,7 @@ type AuditedRead struct {
 type Calls struct {
 	cfg     Config
 	log     *slog.Logger
+	now     atomic.Pointer[Limits]
 	settled settled
 	follows follows
 }
@@ -122,8 +144,6 @@ const (
 // New returns calls over what cfg names. There is nothing to close: no goroutine outlives the call that needed it.
 func New(cfg Config) *Calls {
 	setDefault(&cfg.DefaultNamespace, topic.DefaultNamespace)
-	setDefault(&cfg.Message, defaultMessage)
-	setDefault(&cfg.AckWait, defaultAckWait)
 	setDefault(&cfg.SettleWait, defaultSettleWait)
 	setDefault(&cfg.RPCWait, defaultRPCWait)
 	setDefault(&cfg.Register, RegisterClosed)
@@ -131,6 +151,7 @@ func New(cfg Config) *Calls {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Calls{cfg: cfg, log: cfg.Logger.With("component", "calls")}
+	c.SetLimits(cfg.Limits)
 	c.settled.watch, c.follows.watch = cfg.Store.Watch, cfg.Store.Watch
 	if c.cfg.Online == nil {
 		c.cfg.Online = nobody{}
@@ -144,10 +165,10 @@ func New(cfg Config) *Calls {
 }
 
 // MaxMessage is the largest message in bytes, as sent.
-func (c *Calls) MaxMessage() int { return c.cfg.Message }
+func (c *Calls) MaxMessage() int { return c.limits().Message }
 
 // AckWait is how long a write waits for its outcome.
-func (c *Calls) AckWait() time.Duration { return c.cfg.AckWait }
+func (c *Calls) AckWait() time.Duration { return c.limits().AckWait }
 
 // ActorOf is the identity as commands carry it.
 func ActorOf(id auth.Identity) storage.Actor {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
@@ -131,7 +132,7 @@ func (c *Calls) contact(ctx context.Context, id auth.Identity, user string, on b
 		return ContactChange{}, err
 	}
 	res, err := c.write(ctx, &storage.Contact{
-		NS: id.Namespace, User: id.User, Name: id.Name, Other: user, On: on, Max: c.cfg.Contacts, PerDay: c.cfg.ContactsPerDay,
+		NS: id.Namespace, User: id.User, Name: id.Name, Other: user, On: on, Max: c.limits().Contacts, PerDay: c.limits().ContactsPerDay,
 	})
 	if err != nil {
 		return ContactChange{}, err
@@ -157,8 +158,8 @@ func (c *Calls) BlockAdd(ctx context.Context, id auth.Identity, in PersonInput) 
 	if err != nil {
 		return BlockChange{}, c.broken(err)
 	}
-	if c.cfg.Contacts > 0 && n >= c.cfg.Contacts {
-		return BlockChange{}, problem.New(problem.Limit, "You have blocked %d users, which is the limit; lift some blocks first.", n)
+	if c.limits().Contacts > 0 && n >= c.limits().Contacts {
+		return BlockChange{}, problem.Over(problem.Limit, limit.Contacts, "You have blocked %d users, which is the limit; lift some blocks first.", n)
 	}
 	return c.block(ctx, id, in.User, true)
 }

@@ -76,6 +76,7 @@ func (c *Calls) dispatch(
 
 func (c *Calls) asProblem(method string, err error) *problem.Problem {
 	p := ProblemFrom(err)
+	c.cfg.Refusals.Add(p.Limit)
 	if p.Code == Internal && !errors.Is(err, p) {
 		c.log.Error("an rpc method failed", "method", method, "err", err)
 	}

@@ -76,7 +76,7 @@ type importer struct {
 
 // run reads line by line.
 func (i *importer) run(ctx context.Context, file io.Reader) error {
-	most := 2*i.c.cfg.Message + importBytes // with what JSON and the log add
+	most := 2*i.c.limits().Message + importBytes // with what JSON and the log add
 	r := bufio.NewReaderSize(file, 64<<10)
 	var line []byte
 	for {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/storage"
 )
@@ -95,16 +96,16 @@ func (c *Calls) membership(
 // roomLeft refuses one more membership to a user who has all that are allowed. The list lags behind the rooms by a few
 // commands, so the limit is not exact under concurrent calls; it guards memory, not a rule.
 func (c *Calls) roomLeft(ns, user string) error {
-	limit := c.cfg.RoomsPerUser
-	if limit <= 0 {
+	most := c.limits().RoomsPerUser
+	if most <= 0 {
 		return nil
 	}
-	rooms, err := c.cfg.Store.UserRooms(ns, user, "", limit)
+	rooms, err := c.cfg.Store.UserRooms(ns, user, "", most)
 	if err != nil {
 		return c.broken(err)
 	}
-	if len(rooms) >= limit {
-		return problem.New(problem.Limit, "%s is in %d rooms, which is the limit; leave one first.", user, len(rooms))
+	if len(rooms) >= most {
+		return problem.Over(problem.Limit, limit.RoomsPerUser, "%s is in %d rooms, which is the limit; leave one first.", user, len(rooms))
 	}
 	return nil
 }

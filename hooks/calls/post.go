@@ -5,7 +5,9 @@ import (
 
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/envelope"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
 )
@@ -58,8 +60,8 @@ func (c *Calls) Send(ctx context.Context, id auth.Identity, room string, m *enve
 
 // CheckSize refuses a message of size bytes that is too large, else nil.
 func (c *Calls) CheckSize(size int) *problem.Problem {
-	if size > c.cfg.Message {
-		return problem.New(problem.TooLarge, "A message has at most %d bytes; this one has %d.", c.cfg.Message, size)
+	if most := c.limits().Message; size > most {
+		return problem.Over(problem.TooLarge, limit.Message, "A message has at most %d bytes; this one has %d.", most, size)
 	}
 	return nil
 }
@@ -113,6 +115,9 @@ func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Messag
 	case envelope.TypeSystem:
 		return nil, problem.New(problem.Forbidden, "Messages of type system come from the broker only; use another type.")
 	}
+	if p := c.spendRoom(k, len(m.Data)); p != nil {
+		return nil, p
+	}
 	cmd := draftOf(id, k, m)
 	if m.Type == envelope.TypeReaction {
 		cmd.Emoji, cmd.Off = m.Reaction()
@@ -120,11 +125,22 @@ func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Messag
 	switch {
 	case m.Type == envelope.TypeEdit, m.Type == envelope.TypeDelete, m.Type == envelope.TypeReaction: // of what is there
 	case topic.InDirect(k.Room, id.User) && !id.Guest && !id.Service:
-		cmd.AutoCreate, cmd.RoomsPerDay = storage.Direct, c.cfg.RoomsPerDay
+		cmd.AutoCreate, cmd.RoomsPerDay = storage.Direct, c.limits().RoomsPerDay
 	case c.cfg.AutoCreate != 0 && !id.Guest && topic.ValidRoom(k.Room):
-		cmd.AutoCreate, cmd.RoomsPerDay = c.cfg.AutoCreate, c.cfg.RoomsPerDay
+		cmd.AutoCreate, cmd.RoomsPerDay = c.cfg.AutoCreate, c.limits().RoomsPerDay
 	}
 	return cmd, nil
+}
+
+// spendRoom takes a message of that many bytes from what this node takes for a room. It is the last of the checks before the
+// log: what is refused for another reason takes nothing from others in the room.
+func (c *Calls) spendRoom(k storage.RoomKey, bytes int) *problem.Problem {
+	if !c.cfg.Rooms.On() {
+		return nil
+	}
+	q := c.cfg.Rooms.Of(quota.Name{NS: k.NS, Name: k.Room})
+	defer q.Done()
+	return q.Refuse(bytes)
 }
 
 // draftOf is the command of a message, without what its room has to do with it.

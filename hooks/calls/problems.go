@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/storage"
 )
@@ -50,6 +51,7 @@ func ProblemOf(r storage.Result) *problem.Problem {
 		code = problem.Forbidden
 	}
 	p := problem.New(code, "%s", sentence(r.Detail))
+	p.Limit = limit.In(r.Detail)
 	switch r.Outcome {
 	case storage.Muted, storage.Banned, storage.SlowMode:
 		return p.After(time.Duration(r.TS) * time.Millisecond)
@@ -68,11 +70,11 @@ func Refused(err error) *problem.Problem {
 	case errors.Is(err, ErrStopping):
 		return stopping()
 	case errors.Is(err, ErrStorageFull):
-		return problem.New(problem.StorageFull, "").After(retryFull)
+		return problem.Over(problem.StorageFull, limit.DiskFree, "").After(retryFull)
 	case errors.Is(err, ErrTooLarge):
 		return problem.New(problem.TooLarge, "With what JSON adds to it this does not fit in an entry of the log; send less.")
 	case errors.Is(err, ErrOverloaded):
-		p := problem.New(problem.RateLimited, "This node has too much to write at the moment.").After(retrySoon)
+		p := problem.Over(problem.RateLimited, limit.PendingBytes, "This node has too much to write at the moment; try again.").After(retrySoon)
 		p.Status = http.StatusServiceUnavailable
 		return p
 	}

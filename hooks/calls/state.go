@@ -6,15 +6,10 @@ import (
 
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/envelope"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
-)
-
-// Bounds of the state of a room.
-const (
-	maxStateKeys  = 1000
-	maxStateValue = 64 << 10 // bytes, as sent
 )
 
 // StateInput names a state key.
@@ -101,12 +96,16 @@ func (c *Calls) stateOf(
 	if !topic.ValidType(key) {
 		return nil, noStateKey(key)
 	}
-	cmd := &storage.SetState{Room: k, From: ActorOf(id), Key: key, MaxKeys: maxStateKeys}
+	cmd := &storage.SetState{Room: k, From: ActorOf(id), Key: key, MaxKeys: uint64(c.limits().StateKeys)}
 	if size == 0 {
-		return cmd, nil
+		return c.spent(cmd, 0)
 	}
-	if size > maxStateValue {
-		return nil, problem.New(problem.TooLarge, "A state value has at most %d bytes; this one has %d.", maxStateValue, size)
+	most := c.limits().StateValue
+	if most <= 0 {
+		most = c.limits().Message
+	}
+	if size > most {
+		return nil, problem.Over(problem.TooLarge, limit.StateValue, "A state value has at most %d bytes; this one has %d.", most, size)
 	}
 	m, p := parse()
 	if p != nil {
@@ -115,6 +114,14 @@ func (c *Calls) stateOf(
 	cmd.Data, cmd.Base64, cmd.IfVer = append([]byte(nil), m.Data...), m.Base64, m.IfVer
 	if string(cmd.Data) == "null" { // {"data":null}: how a deletion is made conditional
 		cmd.Data = nil
+	}
+	return c.spent(cmd, size)
+}
+
+// spent takes a state from what its room may take.
+func (c *Calls) spent(cmd *storage.SetState, bytes int) (*storage.SetState, error) {
+	if p := c.spendRoom(cmd.Room, bytes); p != nil {
+		return nil, p
 	}
 	return cmd, nil
 }

@@ -13,7 +13,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/madang-chat/madang/hooks/auth"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
 )
@@ -169,10 +171,10 @@ func (c *Calls) mayRegister(ctx context.Context, id auth.Identity, in *UserRegis
 		}
 		return ns, user, nil
 	}
-	q := c.cfg.Registers.Of(registering(addrOf(ctx)))
+	q := c.cfg.Registers.Of(quota.Address(addrOf(ctx)))
 	defer q.Done()
 	if wait := q.Take(0); wait > 0 {
-		return "", "", problem.New(problem.RateLimited, "Too many try to register from this address.").After(wait)
+		return "", "", problem.Over(problem.RateLimited, limit.RegisterRate, "Too many try to register from this address; try again later.").After(wait)
 	}
 	switch {
 	case c.cfg.Register == RegisterOpen && in.Token == "":
@@ -196,15 +198,6 @@ func (c *Calls) mayRegister(ctx context.Context, id auth.Identity, in *UserRegis
 		return "", "", problem.New(problem.Forbidden, "The token is for another name.")
 	}
 	return ns, user, nil
-}
-
-// registering is whose rate an address counts for: one of IPv6 as its /64, which is what one customer has.
-func registering(addr netip.Addr) string {
-	if addr = addr.Unmap().WithZone(""); addr.Is6() {
-		p, _ := addr.Prefix(64) // 64 is always in range
-		return p.String()
-	}
-	return addr.String()
 }
 
 // userKey names a user of the caller's namespace; full says that the caller may see and change everything of theirs.

@@ -34,7 +34,7 @@ func (c *Calls) Meta(r *storage.Room) []byte {
 	b, err := encode(Meta{
 		Room: r.Key.Room, Name: r.Name, Kind: r.Kind.String(), Frozen: r.Frozen, SlowMode: r.Slow, Guest: r.GuestMay().String(),
 		State:  r.StateBy.String(),
-		Limits: MetaLimits{Message: c.cfg.Message, Members: c.cfg.RoomMembers}, Pinned: append([]uint64{}, r.Pinned...),
+		Limits: MetaLimits{Message: c.limits().Message, Members: c.cfg.RoomMembers}, Pinned: append([]uint64{}, r.Pinned...),
 	})
 	if err != nil {
 		c.log.Error("encode meta", "room", r.Key.Room, "err", err)

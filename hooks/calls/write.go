@@ -40,7 +40,7 @@ func (c *Calls) proposeIn(ctx context.Context, line *before.Line, cmd storage.Co
 		c.cfg.Log.Propose(cmd, func(r storage.Result, err error) { done <- answer{r: r, err: err} })
 	})
 	return func() (storage.Result, error) {
-		timer := time.NewTimer(c.cfg.AckWait)
+		timer := time.NewTimer(c.limits().AckWait)
 		defer timer.Stop()
 		select {
 		case a := <-done:

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/madang-chat/madang/hooks/limit"
 )
 
 // maxDetail bounds a detail in bytes. It may quote what a client sent and travels in a v5 reason string.
@@ -20,6 +22,7 @@ type Problem struct {
 	Title      string        // what the code means, the same every time
 	Detail     string        // this case; a full sentence, or empty
 	RetryAfter time.Duration // 0 = not known
+	Limit      limit.Key     // the limit that is over, which the detail names
 	Suback     byte          // v5 SUBACK reason where the code's own is too coarse; 0 = the code's
 }
 
@@ -29,6 +32,16 @@ type Problem struct {
 func New(code Code, detailFormat string, args ...any) *Problem {
 	m := code.meaning()
 	return &Problem{Code: code, Status: m.status, Title: m.title, Detail: clean(fmt.Sprintf(detailFormat, args...))}
+}
+
+// Over returns the refusal of a limit: New, with the key by which it is changed at the end of the detail.
+func Over(code Code, key limit.Key, detailFormat string, args ...any) *Problem {
+	p := New(code, detailFormat, args...)
+	if p.Detail == "" {
+		p.Detail = p.Title
+	}
+	p.Limit, p.Detail = key, strings.TrimSuffix(p.Detail, ".")+" ("+key.String()+")."
+	return p
 }
 
 // SharedSubscription is the refusal of a $share filter: unsupported, with the reason code that MQTT v5 has for it.

@@ -1,8 +1,11 @@
 package quota
 
 // Holders returns how many holders are remembered.
-func (q *Quotas) Holders() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.holders)
+func (q *Quotas) Holders() (n int) {
+	for i := range q.shards {
+		q.shards[i].mu.Lock()
+		n += len(q.shards[i].holders)
+		q.shards[i].mu.Unlock()
+	}
+	return n
 }

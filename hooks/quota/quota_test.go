@@ -2,15 +2,17 @@ package quota_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/quota"
 )
 
 func TestNoLimits(t *testing.T) {
-	q := quota.New(quota.Limits{}).Of("chat/alice")
+	q := quota.New(quota.Limits{}).Of(quota.Name{NS: "chat", Name: "alice"})
 	for range 10_000 {
 		if wait := q.Take(1 << 20); wait != 0 {
 			t.Fatalf("wait %v without a limit", wait)
@@ -22,7 +24,7 @@ func TestNoLimits(t *testing.T) {
 func TestMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := quota.New(quota.Limits{Messages: 10})
-		phone, laptop := q.Of("chat/alice"), q.Of("chat/alice")
+		phone, laptop := q.Of(quota.Name{NS: "chat", Name: "alice"}), q.Of(quota.Name{NS: "chat", Name: "alice"})
 		for i := range 40 { // four seconds' worth at once, over both devices
 			device := phone
 			if i%2 == 0 {
@@ -36,7 +38,7 @@ func TestMessages(t *testing.T) {
 		if wait <= 0 || wait > 100*time.Millisecond {
 			t.Fatalf("after the burst: wait %v, want up to 100ms", wait)
 		}
-		if other := q.Of("chat/bob"); other.Take(1) != 0 {
+		if other := q.Of(quota.Name{NS: "chat", Name: "bob"}); other.Take(1) != 0 {
 			t.Error("another user waits")
 		}
 		time.Sleep(wait)
@@ -51,7 +53,7 @@ func TestMessages(t *testing.T) {
 
 func TestBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := quota.New(quota.Limits{Messages: 1000, Bytes: 100, Largest: 1000}).Of("a")
+		q := quota.New(quota.Limits{Messages: 1000, Bytes: 100, Largest: 1000}).Of(quota.Name{Name: "a"})
 		if wait := q.Take(1000); wait != 0 {
 			t.Fatalf("the largest message waits %v", wait)
 		}
@@ -72,18 +74,54 @@ func TestBytes(t *testing.T) {
 func TestForgetting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := quota.New(quota.Limits{Messages: 1})
-		busy := q.Of("busy")
+		busy := q.Of(quota.Name{Name: "busy"})
 		for busy.Take(1) == 0 {
 		}
 		busy.Done()
 		for i := range 30_000 {
-			q.Of(fmt.Sprint(i)).Done()
+			q.Of(quota.Name{Name: fmt.Sprint(i)}).Done()
 		}
 		if n := q.Holders(); n > 20_000 {
 			t.Errorf("%d holders are remembered", n)
 		}
-		if back := q.Of("busy"); back.Take(1) == 0 {
+		if back := q.Of(quota.Name{Name: "busy"}); back.Take(1) == 0 {
 			t.Error("the quota was full again after a moment away")
 		}
 	})
+}
+
+// New limits are for those who hold a quota too, who begin with a full one; the same ones change nothing.
+func TestSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := quota.Limits{Messages: 1, MessagesKey: limit.MessagesPerSecond, Says: "A user sends at most"}
+		all := quota.New(l)
+		q := all.Of(quota.Name{Name: "a"})
+		for q.Take(1) == 0 {
+		}
+		all.Set(l)
+		bad := q.Refuse(1)
+		if bad == nil || bad.Limit != limit.MessagesPerSecond ||
+			bad.Sentence() != "A user sends at most 1 messages a second; slow down (limits.messages_per_second)." {
+			t.Fatalf("%v", bad)
+		}
+		l.Messages = 1000
+		all.Set(l)
+		for i := range 4000 {
+			if bad := q.Refuse(1); bad != nil {
+				t.Fatalf("message %d: %v", i, bad)
+			}
+		}
+		all.Set(quota.Limits{})
+		if all.On() || q.Take(1) != 0 {
+			t.Error("there is a limit")
+		}
+	})
+}
+
+// IPv6 counts by what one customer has.
+func TestAddress(t *testing.T) {
+	of := func(s string) quota.Name { return quota.Address(netip.MustParseAddr(s)) }
+	if of("2001:db8::1") != of("2001:db8::ffff:0:0:1") || of("2001:db8::1") == of("2001:db8:0:1::1") || of("::ffff:192.0.2.1") != of("192.0.2.1") {
+		t.Error("addresses are counted wrongly")
+	}
 }

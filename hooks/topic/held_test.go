@@ -7,14 +7,14 @@ import (
 )
 
 func TestHeld(t *testing.T) {
-	h := NewHeld(3, "chat/rooms/a/#")
+	h, most := NewHeld("chat/rooms/a/#"), 3
 	add := func(s string) problem.Code {
 		t.Helper()
 		f, p := ParseFilter(s)
 		if p != nil {
 			t.Fatal(p)
 		}
-		if p := h.Add(f); p != nil {
+		if p := h.Add(f, most); p != nil {
 			return p.Code
 		}
 		return ""
@@ -42,7 +42,7 @@ func TestHeld(t *testing.T) {
 	if h.Len() != 2 || add("chat/rooms/c/#") != "" || add("chat/rooms/d/#") != problem.Limit {
 		t.Errorf("%d are held", h.Len())
 	}
-	h = NewHeld(0)
+	h, most = NewHeld(), 0
 	for _, f := range []string{"chat/rooms/a/#", "chat/rooms/b/#", "chat/rooms/c/#"} {
 		if add(f) != "" {
 			t.Error("there is a limit")

@@ -41,7 +41,7 @@ import (
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/before"
 	"github.com/madang-chat/madang/hooks/calls"
-	"github.com/madang-chat/madang/hooks/quota"
+	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/webhook"
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/internal/config"
@@ -73,7 +73,7 @@ type App struct {
 	version string
 
 	files   int              // the store may have open
-	most    int              // connections of clients
+	fit     int              // connections of clients there may be, whatever the configuration says
 	places  *transport.Total // for them, and for some that are refused
 	roster  *roster.Roster
 	giveWay chan struct{} // 1-buffered: look whether this node leads and should not
@@ -88,7 +88,9 @@ type App struct {
 	before   *before.Asker
 	broker   *broker.Broker
 	metrics  *prometheus.Registry
-	quotas   *quota.Quotas // of users and guests' addresses, by MQTT and HTTP together
+	quotas   quotas
+	refusals *limit.Refusals
+	limited  atomic.Pointer[config.Config] // whose limits are in effect
 	secret   atomic.Pointer[[]byte]
 	closing  atomic.Bool // the log takes nothing any more
 	full     atomic.Bool // the disk is nearly full
@@ -127,8 +129,9 @@ func New(cfg *config.Config, o Options) (app *App, err error) {
 	a := &App{
 		cfg: cfg, log: o.Logger, version: o.Version, failed: make(chan error, 1), ready: make(chan struct{}),
 		giveWay:   make(chan struct{}, 1),
-		listeners: map[string]*transport.Listener{}, metrics: prometheus.NewRegistry(),
+		listeners: map[string]*transport.Listener{}, metrics: prometheus.NewRegistry(), refusals: new(limit.Refusals),
 	}
+	a.limited.Store(cfg)
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -269,15 +272,13 @@ func (a *App) openRules(*Options) error {
 	}
 	a.roster = roster.New(a.tellsOfItself)
 	log := a.commands()
-	a.quotas = quota.New(quota.Limits{
-		Messages: c.Limits.MessagesPerSecond, Bytes: c.Limits.BytesPerSecond, Largest: c.Limits.Message,
-	})
+	a.quotas = newQuotas(&c.Limits)
 	kind, _ := storage.ParseRoomKind(c.Rooms.AutoCreate)
 	a.calls = calls.New(calls.Config{
-		Log: log, Store: a.store, Auth: chain, Before: a.before, Node: a.nodeName(), Message: int(c.Limits.Message), AutoCreate: kind,
-		RoomsPerDay: c.Limits.RoomsPerDay, RoomsPerUser: c.Limits.RoomsPerUser, RoomMembers: c.Rooms.Members, Contacts: c.Limits.Contacts, ContactsPerDay: c.Limits.ContactsPerDay,
-		NoSearch: !c.Search.Enabled, AckWait: c.Limits.AckWait, Logger: a.log, Online: online{a}, Relations: a.store,
-		Register: c.Auth.Register, Registers: quota.New(quota.Limits{Messages: c.Limits.RegisterRate}), OwnAttributes: c.Auth.OwnAttributes,
+		Log: log, Store: a.store, Auth: chain, Before: a.before, Node: a.nodeName(), AutoCreate: kind,
+		Limits: callLimits(&c.Limits), RoomMembers: c.Rooms.Members, Rooms: a.quotas.rooms, Refusals: a.refusals,
+		NoSearch: !c.Search.Enabled, Logger: a.log, Online: online{a}, Relations: a.store,
+		Register: c.Auth.Register, Registers: a.quotas.registers, OwnAttributes: c.Auth.OwnAttributes,
 	})
 	a.rules = &hooks.Publishing{Access: hooks.Access{Rooms: a.store}, Posting: a.calls}
 	var peers broker.Peers // none for a node alone: it has nobody to tell
@@ -289,23 +290,10 @@ func (a *App) openRules(*Options) error {
 		UserNews: a.people.Changed,
 		Ready:    a.ready, Elsewhere: a.roster.Elsewhere,
 		Rules:  a.rules,
-		Quotas: a.quotas, Logins: quota.New(quota.Limits{Messages: c.Limits.ConnectRate}),
-		Limits: a.brokerLimits(), Logger: a.log.With("component", "broker"),
+		Quotas: a.quotas.users, Addresses: a.quotas.addresses, Logins: a.quotas.logins, Refusals: a.refusals,
+		Limits: a.brokerLimits(c), Logger: a.log.With("component", "broker"),
 	})
 	return nil
-}
-
-func (a *App) brokerLimits() broker.Limits {
-	c := a.cfg
-	l := &c.Limits
-	return broker.Limits{
-		Packet: int(l.Packet), Message: int(l.Message), AckWait: l.AckWait, InFlight: l.InFlight, InFlightBytes: l.InFlightBytes,
-		Window: l.Window, ConnectionBytes: int(l.ConnectionBytes), OutboundBytes: l.OutboundBytes, QoS0Lag: uint64(l.QoS0Lag),
-		QoS0LagTime: l.QoS0LagTime, Filters: l.FiltersPerSubscribe, SessionFilters: l.FiltersPerSession,
-		SessionsPerUser: l.SessionsPerUser, SessionExpiry: l.SessionExpiry, RoomsPerUser: l.RoomsPerUser,
-		Connections: a.most, ConnectTimeout: l.ConnectTimeout, KeepAliveMax: l.KeepaliveMax, Stalled: l.Stalled,
-		TopicLevels: l.TopicLevels, PresenceGrace: c.Rooms.Grace, LiveTTL: c.Rooms.LiveTTL, TypingTTL: c.Rooms.TypingTTL,
-	}
 }
 
 // tokenSecretName names the cluster-wide secret that signs the tokens the broker issues.
@@ -345,7 +333,7 @@ func (a *App) Start() {
 		Retention: broker.Retention{
 			Age: a.cfg.Rooms.Retention.Age, Count: uint64(a.cfg.Rooms.Retention.Count), Bytes: uint64(a.cfg.Rooms.Retention.Bytes),
 		},
-		DedupeWindow: a.cfg.Limits.DedupeWindow, DedupeKeep: uint64(a.cfg.Limits.DedupeMin),
+		Dedupe: a.dedupe,
 	}
 	a.running.Go(func() { duties.Run(a.ctx) })
 	deletions := &broker.Deletions{Store: a.store, Log: a.commands(), Leader: a.node, Logger: a.log.With("component", "deletions")}

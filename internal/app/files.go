@@ -36,16 +36,26 @@ func (a *App) openFiles(*Options) error {
 	all := int(min(r.Cur, 1<<30))
 	a.files = min(max(all/4, leastStored), storeFiles)
 	most := all - a.files - otherFiles
-	if n := a.cfg.Limits.Connections; n > 0 && n <= most {
-		most = n
-	} else if a.cfg.Source("limits.connections").Layer != config.Default { // somebody counts on it
+	a.fit = most
+	if n := a.cfg.Limits.Connections; (n <= 0 || n > most) && a.cfg.Source("limits.connections").Layer != config.Default { // somebody counts on it
 		a.log.Warn("fewer connections than limits.connections: this process may open too few files (ulimit -n, LimitNOFILE)",
 			"files", all, "connections", most, "limits_connections", n)
 	}
+	_, places := a.share(&a.cfg.Limits)
+	a.places = transport.NewTotal(places)
+	return nil
+}
+
+// share returns how many connections the broker takes, and how many places there are, with those in which one is told that
+// there is none.
+func (a *App) share(l *config.Limits) (most, places int) {
+	most = a.fit
+	if n := l.Connections; n > 0 {
+		most = min(n, most)
+	}
 	spare := min(max(most/spareShare, leastSpare), spareFiles)
-	if most+spare > all-a.files-otherFiles {
+	if most+spare > a.fit {
 		most -= spare
 	}
-	a.most, a.places = most, transport.NewTotal(most+spare)
-	return nil
+	return most, most + spare
 }

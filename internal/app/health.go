@@ -61,7 +61,7 @@ func (h health) Ready(context.Context) []api.Check {
 	if h.full.Load() {
 		err := errors.New("the disk is nearly full: no writes are taken until there is room")
 		if free, total, ok := h.space.look(); ok {
-			err = fmt.Errorf("%w: %d of %d MiB are free, limits.disk_free is %d MiB", err, free>>20, total>>20, h.cfg.Limits.DiskFree>>20)
+			err = fmt.Errorf("%w: %d of %d MiB are free, limits.disk_free is %d MiB", err, free>>20, total>>20, h.limits().DiskFree>>20)
 		}
 		out = append(out, api.Check{Name: "disk", Err: err})
 	}
@@ -81,6 +81,7 @@ func (a *App) register() {
 	a.metrics.MustRegister(a.broker.Collectors()...)
 	a.metrics.MustRegister(a.webhooks.Collector())
 	a.metrics.MustRegister(a.before.Collectors()...)
+	a.metrics.MustRegister(limitMetrics{a})
 	counter := func(name, help string, f func() float64) {
 		a.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "madang", Name: name, Help: help}, f))
 	}

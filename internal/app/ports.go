@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/madang-chat/madang/api"
@@ -75,7 +76,7 @@ func (a *App) listenerConfig(name string, l *config.Listener) transport.Listener
 	return transport.ListenerConfig{
 		Name: name, Bind: l.Bind, CertFile: l.CertFile, KeyFile: l.KeyFile, ProxyProtocol: l.ProxyProtocol,
 		TrustedProxies: prefixes(l.TrustedProxies), Total: a.places,
-		PerAddress: a.cfg.Limits.ConnectionsPerAddress, QueueLimit: queueLimit(a.cfg), SendBuffer: sendBuffer,
+		PerAddress: a.cfg.Limits.ConnectionsPerAddress, QueueLimit: queueLimit(a.cfg), SendBuffer: sendBuffer, Refusals: a.refusals,
 	}
 }
 
@@ -111,12 +112,16 @@ func (a *App) openWeb() error {
 		origins = append(origins, o)
 	}
 	ws := transport.NewWebSocketHandler(transport.WSConfig{
-		Origins: origins, LocalOrigins: local, TrustedProxies: trusted, ReadLimit: c.Limits.Packet + 64,
+		Origins: origins, LocalOrigins: local, TrustedProxies: trusted, ReadLimit: readLimit(c),
 		QueueLimit: queueLimit(c), PerAddress: c.Limits.ConnectionsPerAddress, // the listener cannot tell clients of a proxy apart
-		Refuse: api.Refuse,
+		Refuse: api.Refuse, Refusals: a.refusals,
 	}, a.broker.Serve, log)
 	h, err := api.New(api.Config{
-		Calls: a.calls, Ready: a, Rules: a.rules, Version: a.version, Logger: a.log, Quotas: a.quotas, Discard: c.Limits.Packet,
+		Calls: a.calls, Ready: a, Rules: a.rules, Version: a.version, Logger: a.log, Quotas: a.quotas.users, Addresses: a.quotas.addresses,
+		Refusals: a.refusals, Discard: func() int64 { return a.limits().Packet },
+		Shared: func(addr netip.Addr) bool {
+			return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
+		},
 		Address:     func(r *http.Request) netip.Addr { return transport.ClientAddr(r, trusted).Addr() },
 		AllowOrigin: c.Listeners.Web.AllowOrigin, Members: a, Barrier: a.barrier,
 	})

@@ -79,8 +79,8 @@ func (a *App) tellRoster() {
 func (a *App) tellsOfItself() roster.Node {
 	c := &a.cfg.Listeners
 	n := roster.Node{Name: a.nodeName(), Zone: a.cfg.Node.Zone, Connections: a.broker.Connections(), Draining: a.broker.Draining(), Full: a.full.Load()}
-	if a.most > 0 {
-		n.Load = float64(n.Connections) / float64(a.most)
+	if a.most() > 0 {
+		n.Load = float64(n.Connections) / float64(a.most())
 	}
 	mqtt, ws := "mqtt", "ws"
 	if c.MQTT.TLS() {

@@ -95,15 +95,11 @@ func (s *space) look() (free, total uint64, ok bool) {
 
 // watchSpace keeps a.full.
 func (a *App) watchSpace() {
-	least := uint64(max(a.cfg.Limits.DiskFree, 0))
-	if least == 0 {
-		return
-	}
 	t := time.NewTicker(spaceEvery)
 	defer t.Stop()
 	for {
 		if free, total, ok := a.space.look(); ok {
-			a.seeSpace(free, total, least)
+			a.seeSpace(free, total, uint64(max(a.limits().DiskFree, 0)))
 		}
 		select {
 		case <-t.C:

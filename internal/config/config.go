@@ -152,6 +152,7 @@ func (j *JWT) Configured() bool {
 type Limits struct {
 	Message      int64         // bytes of one message
 	Packet       int64         // bytes of one packet that is read at all
+	Connect      int64         // bytes of the CONNECT
 	AckWait      time.Duration // a publish without an outcome ends the connection after this
 	DedupeWindow time.Duration
 	DedupeMin    int
@@ -176,6 +177,11 @@ type Limits struct {
 	FiltersPerSubscribe int
 	FiltersPerSession   int
 	TopicLevels         int
+	TopicLength         int
+	ClientID            int
+	WillDelay           time.Duration
+	StateKeys           int
+	StateValue          int64
 
 	DiskFree    int64 // below this no writes are taken
 	DiskReserve int64 // of disk, given back when there is nothing else left
@@ -185,9 +191,17 @@ type Limits struct {
 	ConnectRate           int // new connections per second and address
 	RegisterRate          int // registrations, likewise
 	ConnectTimeout        time.Duration
+	KeepaliveMin          time.Duration
 	KeepaliveMax          time.Duration
-	MessagesPerSecond     int // per user
-	BytesPerSecond        int64
+	OfUser                Rate
+	OfRoom                Rate
+	OfAddress             Rate
+}
+
+// Rate is what one user, room or address may send in a second. 0 = off.
+type Rate struct {
+	Messages int
+	Bytes    int64
 }
 
 // Rooms are the defaults of rooms.

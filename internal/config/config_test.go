@@ -94,7 +94,7 @@ func TestDefaults(t *testing.T) {
 	if c.Node.Name != host {
 		t.Errorf("node.name = %q, want the host name %q", c.Node.Name, host)
 	}
-	if c.Limits.Message != 256<<10 || c.Limits.SessionExpiry != 30*24*time.Hour || c.Limits.MessagesPerSecond != 0 {
+	if c.Limits.Message != 256<<10 || c.Limits.SessionExpiry != 30*24*time.Hour || c.Limits.OfUser.Messages != 0 {
 		t.Errorf("limits: %+v", c.Limits)
 	}
 }
@@ -216,12 +216,12 @@ func TestChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := Load(Options{Set: []string{"log.level=debug", "limits.window=9", "limits.message=256KiB"}})
+	b, err := Load(Options{Set: []string{"log.level=debug", "limits.disk_reserve=9", "limits.message=256KiB"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	reload, restart := Changed(a, b)
-	if len(reload) != 1 || reload[0].Name != "log.level" || len(restart) != 1 || restart[0].Name != "limits.window" {
+	if len(reload) != 1 || reload[0].Name != "log.level" || len(restart) != 1 || restart[0].Name != "limits.disk_reserve" {
 		t.Errorf("reload %v, restart %v", reload, restart)
 	}
 	if diff := cmp.Diff(a, b, cmpopts.IgnoreUnexported(Config{})); diff == "" {

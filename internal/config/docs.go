@@ -90,6 +90,9 @@ func WriteMarkdown(w io.Writer) error {
 	for _, k := range table {
 		if s := k.Section(); s != section {
 			section = s
+			if s == limitSection {
+				break // a table of its own
+			}
 			fmt.Fprintf(&b, "\n## %s\n\n| key | kind | default | with --dev | |\n|---|---|---|---|---|\n", s)
 		}
 		doc := k.Doc
@@ -106,6 +109,7 @@ func WriteMarkdown(w io.Writer) error {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n",
 			k.Name, strings.ReplaceAll(k.kindOrChoice(), "|", ", "), code(k.Default), dev, doc)
 	}
+	writeLimitDocs(&b)
 	writeWebhookDocs(&b)
 	_, err := io.WriteString(w, b.String())
 	return err

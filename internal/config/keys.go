@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Key is one configuration key: everything known about it, in one place.
 type Key struct {
@@ -11,6 +14,8 @@ type Key struct {
 	Doc     string   // one sentence or two, for help and documentation
 	Reload  bool     // takes effect on SIGHUP; otherwise with the next start
 	Min     int64    // least number allowed
+	Over    string   // of a limit: what becomes of what is over it; "" = nothing is refused by it
+	Shown   string   // of a limit: where in the CONNACK a v5 client is told of it; "" = nowhere
 	Later   string   // why this build refuses any other value than the default; "" = it does not
 
 	field func(*Config) any // pointer to the value in a Config; its type decides how the text is read
@@ -19,6 +24,19 @@ type Key struct {
 // Env returns the environment variable of the key.
 func (k *Key) Env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(k.Name, ".", "__"))
+}
+
+// Number returns the value of a limit in c as metrics have it: durations in seconds.
+func (k *Key) Number(c *Config) float64 {
+	switch v := k.field(c).(type) {
+	case *int:
+		return float64(*v)
+	case *int64:
+		return float64(*v)
+	case *time.Duration:
+		return v.Seconds()
+	}
+	return 0
 }
 
 // Section returns the part of the name before its first dot.

@@ -259,6 +259,13 @@ func (v *validator) auth() {
 	}
 }
 
+// Bounds of limits that the contract of the wire or the log has.
+const (
+	leastTopicLength = 512
+	mostClientID     = 128
+	mostStateValue   = 256 << 10
+)
+
 func (v *validator) limits() {
 	l := &v.c.Limits
 	const maxPacket = 1<<28 - 1
@@ -277,11 +284,23 @@ func (v *validator) limits() {
 	if l.KeepaliveMax > math.MaxUint16*time.Second {
 		v.fail("limits.keepalive_max", "more than %d s cannot be written in MQTT", math.MaxUint16)
 	}
+	if l.KeepaliveMin > math.MaxUint16*time.Second {
+		v.fail("limits.keepalive_min", "more than %d s cannot be written in MQTT", math.MaxUint16)
+	}
 	if l.SessionExpiry > math.MaxUint32*time.Second {
 		v.fail("limits.session_expiry", "more than %d s cannot be written in MQTT", uint32(math.MaxUint32))
 	}
 	if l.TopicLevels > 0 && l.TopicLevels < 6 {
 		v.fail("limits.topic_levels", "the topics of a room have up to 6 levels")
+	}
+	if l.TopicLength > 0 && l.TopicLength < leastTopicLength {
+		v.fail("limits.topic_length", "the topics of a room have up to %d bytes", leastTopicLength)
+	}
+	if l.ClientID > mostClientID {
+		v.fail("limits.client_id", "a client id has never more than %d bytes", mostClientID)
+	}
+	if l.StateValue > mostStateValue {
+		v.fail("limits.state_value", "must not be more than %s", formatSize(mostStateValue))
 	}
 }
 

@@ -339,6 +339,16 @@ func (c *Client) Ended() byte {
 	return c.bye.ReasonCode
 }
 
+// Why is the reason string of the broker's DISCONNECT, once the connection has ended, or of a CONNACK that refused.
+func (c *Client) Why() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bye == nil {
+		return c.Connack.Properties.ReasonString
+	}
+	return c.bye.Properties.ReasonString
+}
+
 // Reference is the server reference of the broker's DISCONNECT, or of a CONNACK that refused.
 func (c *Client) Reference() string {
 	c.mu.Lock()

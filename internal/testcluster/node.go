@@ -226,6 +226,7 @@ func (n *Node) ReloadWith(file string) {
 		err = c.Validate()
 	}
 	if err == nil {
+		n.ReloadLimits(c)
 		err = n.ReloadHooks(c)
 	}
 	if err != nil {
