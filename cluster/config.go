@@ -49,6 +49,10 @@ type Config struct {
 	InFlight         int   // entries handed to raft and not answered
 	PendingBytes     int64 // Space makes callers wait from here on; at twice this Propose refuses
 
+	// DiskPatience is how long a write that raft waits for may take before the node takes no part in the cluster; 0: it may
+	// take for ever.
+	DiskPatience time.Duration
+
 	Clock func() time.Time // the wall clock; nil: clock.Now
 	// Monotonic returns the time since some fixed moment and never jumps; nil: taken from the monotonic reading of Clock.
 	Monotonic func() time.Duration
@@ -86,6 +90,8 @@ func DefaultConfig(dir, nodeID string) Config {
 		// One entry is being synced while the next ones gather; more would only make smaller entries.
 		InFlight:     4,
 		PendingBytes: 256 << 20,
+		// Nothing is acknowledged while a write hangs, so that waiting longer is no kinder than an election.
+		DiskPatience: 3 * time.Second,
 	}
 }
 

@@ -53,6 +53,7 @@ type fsm struct {
 	restored       atomic.Uint64 // snapshots received
 	nanos          atomic.Int64
 	clock          func() time.Time
+	stalls         *stalls
 }
 
 // ApplyBatch implements raft.BatchingFSM. Raft sends configuration entries too.
@@ -104,7 +105,9 @@ func (f *fsm) applyBatch(logs []*raft.Log) error {
 	if len(f.entries) == 0 {
 		return nil
 	}
+	f.stalls.begin(stallApply)
 	results, err := f.sm.Apply(f.entries)
+	f.stalls.end(stallApply)
 	if err != nil {
 		return fmt.Errorf("this node cannot go on: apply entries %d to %d: %w",
 			f.entries[0].Index, f.entries[len(f.entries)-1].Index, err)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ import (
 //	a segment was sealed by deleting the log's end,      "sealed segment has no index block": the index is written
 //	without an index
 //
+// And it reads every segment that is kept, since raft-wal looks at no checksum when it reads: an entry that was changed on the
+// disk would be applied here, and sent to others, as if somebody had proposed it.
+//
 // A segment is a header of 32 bytes and frames, each with a header of 8 bytes (type, length or CRC) and padded to 8
 // bytes; integers are little endian. An append is entry frames, an index frame when it seals the segment, and a commit
 // frame with the CRC32C of everything since the commit before. Only the newest append can be torn: every other one was
@@ -48,6 +52,15 @@ func scanSegment(f File) (segmentScan, error) {
 	if err != nil {
 		return segmentScan{}, err
 	}
+	scan, err := scanAppends(f, size)
+	if err == nil {
+		err = laterAppend(f, max(scan.end, segmentHeader), size)
+	}
+	return scan, err
+}
+
+// scanAppends reads up to the last append that is whole.
+func scanAppends(f File, size int64) (segmentScan, error) {
 	r := bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 1<<18)
 	var whole, cur segmentScan
 	torn := false // a commit did not match
@@ -91,6 +104,57 @@ func scanSegment(f File) (segmentScan, error) {
 	}
 }
 
+// laterAppend looks behind the last append that can be read, where something else is, for one that is whole: then what is
+// between is no torn append, since that is always the newest.
+func laterAppend(f File, from, size int64) error {
+	end, err := lastWritten(f, from, size)
+	if err != nil || end == from {
+		return err
+	}
+	b, err := io.ReadAll(io.NewSectionReader(f, from, end-from))
+	if err != nil {
+		return err
+	}
+	for at := 8; at+frameHeader <= len(b); at += 8 {
+		if b[at] == segment.FrameEntry && wholeAppend(b[at:]) {
+			return fmt.Errorf("%w: the append before byte %d cannot be read, and the one behind it is whole", ErrDamaged, from+int64(at))
+		}
+	}
+	return nil
+}
+
+// lastWritten returns where the zeros begin that a file ends with, at least from.
+func lastWritten(f File, from, size int64) (int64, error) {
+	buf, end := make([]byte, 1<<16), from
+	for at := from; at < size; {
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
+		if n == 0 {
+			return end, noEOF(err)
+		}
+		if k := len(bytes.TrimRight(buf[:n], "\x00")); k > 0 {
+			end = min(at+(int64(k)+7)&^7, size)
+		}
+		at += int64(n)
+	}
+	return end, nil
+}
+
+// wholeAppend reports whether b begins with an append. The first of a segment is not recognized: its checksum is of the header too.
+func wholeAppend(b []byte) bool {
+	for at := int64(0); at+frameHeader <= int64(len(b)); {
+		value := binary.LittleEndian.Uint32(b[at+4:])
+		switch b[at] {
+		case segment.FrameEntry, segment.FrameIndex:
+			at += frameHeader + (int64(value)+7)&^7
+		case segment.FrameCommit:
+			return at > 0 && crc32.Checksum(b[:at], crcTable) == value
+		default:
+			return false
+		}
+	}
+	return false
+}
+
 func ignoreEOF(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil
@@ -108,26 +172,30 @@ func repairLog(d Disk, dir string, meta *metaStore, segmentBytes int, now time.T
 	for i := range state.Segments {
 		info := &state.Segments[i]
 		tail := info.SealTime.IsZero()
-		if !tail && info.IndexStart != 0 {
-			continue
-		}
+		fresh := info.IndexStart == 0
 		name := filepath.Join(dir, segment.FileName(*info))
 		f, err := d.OpenReadWrite(name)
 		if errors.Is(err, os.ErrNotExist) && tail {
 			continue // listed, but not made: raft-wal makes it
 		}
+		if errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%w: %s is missing", ErrDamaged, name)
+		}
 		if err != nil {
 			return err
 		}
-		if tail {
+		switch {
+		case tail:
 			err = repairTail(f, info, now)
-		} else {
+		case fresh:
 			err = repairIndex(f, info)
+		default:
+			err = checkSealed(f, info)
 		}
 		if err := errors.Join(err, f.Close()); err != nil {
 			return fmt.Errorf("log segment %s: %w", name, err)
 		}
-		changed = changed || info.IndexStart != 0
+		changed = changed || fresh && info.IndexStart != 0
 	}
 	if !changed {
 		return nil
@@ -189,14 +257,44 @@ func zeroFrom(f File, at int64) error {
 	return f.Sync()
 }
 
+// checkSealed reads a segment that is complete.
+func checkSealed(f File, info *types.SegmentInfo) error {
+	scan, err := scanSegment(f)
+	if err != nil {
+		return err
+	}
+	if err := endsWith(scan, info); err != nil {
+		return err
+	}
+	// The index is looked at itself: one that was written by repairIndex has no checksum.
+	index := make([]byte, 4*(info.MaxIndex-info.BaseIndex+1))
+	if _, err := f.ReadAt(index, int64(info.IndexStart)); err != nil {
+		return fmt.Errorf("%w: its index: %w", ErrDamaged, err)
+	}
+	for i := range len(index) / 4 {
+		if binary.LittleEndian.Uint32(index[4*i:]) != scan.offsets[i] {
+			return fmt.Errorf("%w: its index does not lead to entry %d", ErrDamaged, info.BaseIndex+uint64(i))
+		}
+	}
+	return nil
+}
+
+// endsWith refuses a segment without all entries that the list of segments says it has.
+func endsWith(scan segmentScan, info *types.SegmentInfo) error {
+	if info.MaxIndex < info.BaseIndex || info.MaxIndex-info.BaseIndex >= uint64(len(scan.offsets)) {
+		return fmt.Errorf("%w: it ends before entry %d", ErrDamaged, info.MaxIndex)
+	}
+	return nil
+}
+
 // repairIndex writes the index of a segment that was sealed without one, behind its last append.
 func repairIndex(f File, info *types.SegmentInfo) error {
 	scan, err := scanSegment(f)
 	if err != nil {
 		return err
 	}
-	if info.MaxIndex < info.BaseIndex || info.MaxIndex-info.BaseIndex >= uint64(len(scan.offsets)) {
-		return fmt.Errorf("%w: it ends before entry %d", ErrDamaged, info.MaxIndex)
+	if err := endsWith(scan, info); err != nil {
+		return err
 	}
 	if scan.indexStart == 0 {
 		frame := []byte{segment.FrameIndex, 0, 0, 0}

@@ -26,8 +26,10 @@ const logCacheEntries = 128
 // any more (a failed append may be on disk or not, and what follows it would be wrong either way), the error goes to
 // Failed once, and the goroutine of raft that cannot save its term or read its log ends instead of panicking.
 //
+// A disk that hangs: see stalls.
+//
 // What remains: raft still panics when its log lacks an entry that should be there (raft-wal does not check CRCs of
-// what it reads, damage inside a segment can show that way), and a disk that hangs instead of failing hangs the node.
+// what it reads, damage inside a segment can show that way).
 //
 // Kept log: raft deletes all but TrailingLogs entries after a snapshot. DeleteRange leaves, besides, the newest whole
 // segments that hold keepBytes; raft only needs what is deleted to be deletable later.
@@ -39,6 +41,7 @@ type logStore struct {
 	keep    int // newest segments never deleted by compaction
 	clock   func() time.Time
 	started atomic.Bool // raft runs: its goroutines may be ended
+	stalls  *stalls     // told of what is under way
 	grown   func()      // more than snapshotBytes were appended since the last call
 
 	snapshotBytes int64
@@ -97,7 +100,10 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		return err
 	}
 	start := s.clock()
-	if err := s.wal.StoreLogs(logs); err != nil {
+	s.stalls.begin(stallAppend)
+	err := s.wal.StoreLogs(logs)
+	s.stalls.end(stallAppend)
+	if err != nil {
 		return s.failed("append to the log", err, false)
 	}
 	s.appendNanos.Add(int64(s.clock().Sub(start)))
@@ -160,7 +166,10 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 			return nil
 		}
 	}
-	if err := s.wal.DeleteRange(first, last); err != nil {
+	s.stalls.begin(stallShorten)
+	err = s.wal.DeleteRange(first, last)
+	s.stalls.end(stallShorten)
+	if err != nil {
 		return s.failed("shorten the log", err, false)
 	}
 	return nil
@@ -212,7 +221,9 @@ func (s *logStore) IsMonotonic() bool { return true }
 func (s *logStore) Set(key, value []byte) error {
 	err := s.fail.get()
 	if err == nil {
+		s.stalls.begin(stallStable)
 		err = s.wal.Set(key, value)
+		s.stalls.end(stallStable)
 	}
 	if err != nil {
 		return s.failed("save raft's term and vote", err, true)
@@ -224,7 +235,9 @@ func (s *logStore) Set(key, value []byte) error {
 func (s *logStore) SetUint64(key []byte, value uint64) error {
 	err := s.fail.get()
 	if err == nil {
+		s.stalls.begin(stallStable)
 		err = s.wal.SetUint64(key, value)
+		s.stalls.end(stallStable)
 	}
 	if err != nil {
 		return s.failed("save raft's term and vote", err, true)

@@ -29,6 +29,7 @@ type Node struct {
 
 	fresh    atomic.Bool              // the node has not been in a cluster yet
 	letIn    func()                   // opens raft's transport to others
+	mute     func(on bool)            // takes raft's transport away, and gives it back; nil for a node alone
 	admitMu  sync.Mutex               // one admission or promise at a time; guards admitted and permits
 	admitted map[string]uint64        // boots of fresh nodes that this leader has taken in
 	permits  map[string]time.Duration // nodes that Add has named, and until when they may come
@@ -40,6 +41,9 @@ type Node struct {
 	leading atomic.Bool   // leader, and everything before is applied
 	ready   chan struct{} // closed once
 	seenFSM atomic.Uint64 // last index the fsm is done with
+
+	stalls    *stalls
+	stallSeen chan struct{} // 1-buffered: the disk has begun or ended to hang
 
 	timeSteps atomic.Uint64
 	grown     chan struct{} // 1-buffered: a snapshot is due by size
@@ -75,7 +79,9 @@ func newNode(cfg Config, boot uint64, sm StateMachine, fail *failure, logs *logS
 		change:  make(chan struct{}),
 		closed:  make(chan struct{}),
 		watched: make(chan struct{}),
+		stalls:  newStalls(cfg.Monotonic, cfg.DiskPatience), stallSeen: make(chan struct{}, 1),
 	}
+	logs.stalls = n.stalls
 	logs.grown = func() { signal(n.grown) }
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	_, n.applied = sm.Applied()
@@ -87,6 +93,7 @@ func newNode(cfg Config, boot uint64, sm StateMachine, fail *failure, logs *logS
 	})
 	n.fsm = &fsm{
 		node: cfg.NodeID, boot: boot, sm: sm, fail: fail, snaps: snaps, clock: cfg.Clock,
+		stalls:  n.stalls,
 		resolve: n.prop.resolve, again: n.prop.again, applied: n.observe, seen: n.seenFSM.Store,
 	}
 	return n
@@ -111,6 +118,7 @@ func (n *Node) run(r *raft.Raft) {
 		n.watch()
 	}()
 	n.wg.Go(n.snapshotBySize)
+	n.wg.Go(n.watchStalls)
 	if port := n.cfg.Port; port != nil {
 		port.Handle(protoForward, n.takeForwarded)
 		port.Handle(protoMembers, n.answerMember)
@@ -145,14 +153,21 @@ func (n *Node) watch() {
 		case leader := <-n.raft.LeaderCh():
 			n.endLeading()
 			barrier = nil
-			if leader {
-				barrier = make(chan error, 1)
-				go func(done chan<- error) { done <- n.raft.Barrier(0).Error() }(barrier)
+			if leader && !n.stalls.hangs() {
+				barrier = n.barrier()
+			}
+			n.broadcast()
+		case <-n.stallSeen:
+			barrier = nil
+			if n.stalls.hangs() {
+				n.endLeading()
+			} else if n.raft.State() == raft.Leader { // nobody has been elected meanwhile, as far as it knows
+				barrier = n.barrier()
 			}
 			n.broadcast()
 		case err := <-barrier:
 			barrier = nil
-			if err == nil && n.raft.State() == raft.Leader {
+			if err == nil && n.raft.State() == raft.Leader && !n.stalls.hangs() {
 				n.beginLeading(first)
 				first = false
 			}
@@ -195,6 +210,13 @@ func (n *Node) watch() {
 		default:
 		}
 	}
+}
+
+// barrier returns what answers when everything before this leadership is applied.
+func (n *Node) barrier() chan error {
+	done := make(chan error, 1)
+	go func() { done <- n.raft.Barrier(0).Error() }()
+	return done
 }
 
 func (n *Node) beginLeading(fullStop bool) {

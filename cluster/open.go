@@ -189,7 +189,7 @@ func open(cfg Config, sm StateMachine) (_ *Node, err error) {
 	n := newNode(cfg, boot, sm, fail, logs, snaps, own)
 	n.fresh.Store(fresh)
 	if over != nil {
-		n.letIn = over.open
+		n.letIn, n.mute = over.open, over.mute
 		if err := n.recallWord(); err != nil {
 			return nil, err
 		}

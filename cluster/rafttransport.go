@@ -42,6 +42,7 @@ type raftTransport struct {
 	done    chan struct{}
 	running sync.WaitGroup
 	gate    atomic.Bool // what others call is taken
+	muted   atomic.Bool // the disk hangs: nobody is called, and what others call is refused
 
 	mu        sync.Mutex
 	in        map[string]*inbound
@@ -144,6 +145,20 @@ func (t *raftTransport) beat(peer string, rpc raft.RPC) {
 // name and address would fill it, and take its vote for the one that was given there.
 func (t *raftTransport) open() { t.gate.Store(true) }
 
+// mute ends the calls that are out and lets nobody call or be called, until it is called with false: see stalls.
+func (t *raftTransport) mute(on bool) {
+	t.muted.Store(on)
+	if !on {
+		return
+	}
+	t.mu.Lock()
+	out := slices.Collect(maps.Keys(t.out))
+	t.mu.Unlock()
+	for _, c := range out {
+		_ = c.Conn.Close() // its user closes the rest
+	}
+}
+
 // errNotTakenIn answers whoever calls a node that has not been let into a cluster.
 var errNotTakenIn = errors.New("this node's disk is empty and it has not been taken in")
 
@@ -154,6 +169,10 @@ var errNotYourself = errors.New("the certificate is another node's")
 func (t *raftTransport) genuine(peer string, rpc raft.RPC) bool {
 	if !t.gate.Load() {
 		rpc.Respond(nil, errNotTakenIn)
+		return false
+	}
+	if t.muted.Load() {
+		rpc.Respond(nil, ErrStalled)
 		return false
 	}
 	h, ok := rpc.Command.(raft.WithRPCHeader)
@@ -212,6 +231,9 @@ func target(id raft.ServerID, at raft.ServerAddress) raft.ServerAddress {
 
 // AppendEntriesPipeline implements raft.Transport.
 func (t *raftTransport) AppendEntriesPipeline(id raft.ServerID, at raft.ServerAddress) (raft.AppendPipeline, error) {
+	if t.muted.Load() {
+		return nil, ErrStalled
+	}
 	p, err := t.NetworkTransport.AppendEntriesPipeline(id, target(id, at))
 	if err != nil {
 		return nil, err
@@ -223,6 +245,9 @@ func (t *raftTransport) AppendEntriesPipeline(id raft.ServerID, at raft.ServerAd
 func (t *raftTransport) AppendEntries(id raft.ServerID, at raft.ServerAddress, args *raft.AppendEntriesRequest,
 	resp *raft.AppendEntriesResponse,
 ) error {
+	if t.muted.Load() {
+		return ErrStalled
+	}
 	return t.NetworkTransport.AppendEntries(id, target(id, at), args, resp)
 }
 
@@ -230,6 +255,9 @@ func (t *raftTransport) AppendEntries(id raft.ServerID, at raft.ServerAddress, a
 func (t *raftTransport) RequestVote(id raft.ServerID, at raft.ServerAddress, args *raft.RequestVoteRequest,
 	resp *raft.RequestVoteResponse,
 ) error {
+	if t.muted.Load() {
+		return ErrStalled
+	}
 	return t.NetworkTransport.RequestVote(id, target(id, at), args, resp)
 }
 
@@ -237,6 +265,9 @@ func (t *raftTransport) RequestVote(id raft.ServerID, at raft.ServerAddress, arg
 func (t *raftTransport) RequestPreVote(id raft.ServerID, at raft.ServerAddress, args *raft.RequestPreVoteRequest,
 	resp *raft.RequestPreVoteResponse,
 ) error {
+	if t.muted.Load() {
+		return ErrStalled
+	}
 	return t.NetworkTransport.RequestPreVote(id, target(id, at), args, resp)
 }
 
@@ -244,6 +275,9 @@ func (t *raftTransport) RequestPreVote(id raft.ServerID, at raft.ServerAddress, 
 func (t *raftTransport) InstallSnapshot(id raft.ServerID, at raft.ServerAddress, args *raft.InstallSnapshotRequest,
 	resp *raft.InstallSnapshotResponse, data io.Reader,
 ) error {
+	if t.muted.Load() {
+		return ErrStalled
+	}
 	return t.NetworkTransport.InstallSnapshot(id, target(id, at), args, resp, data)
 }
 
@@ -251,6 +285,9 @@ func (t *raftTransport) InstallSnapshot(id raft.ServerID, at raft.ServerAddress,
 func (t *raftTransport) TimeoutNow(id raft.ServerID, at raft.ServerAddress, args *raft.TimeoutNowRequest,
 	resp *raft.TimeoutNowResponse,
 ) error {
+	if t.muted.Load() {
+		return ErrStalled
+	}
 	return t.NetworkTransport.TimeoutNow(id, target(id, at), args, resp)
 }
 
@@ -285,6 +322,10 @@ func (d *dialer) Dial(at raft.ServerAddress, timeout time.Duration) (net.Conn, e
 	if t.closed {
 		_ = c.Close()
 		return nil, raft.ErrTransportShutdown
+	}
+	if t.muted.Load() {
+		_ = c.Close()
+		return nil, ErrStalled
 	}
 	t.out[w] = struct{}{}
 	w.ended = func() {

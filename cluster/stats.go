@@ -30,6 +30,8 @@ type Stats struct {
 	CommitIndex  uint64        // raft's
 	SnapshotAt   uint64        // raft index of the newest snapshot
 
+	DiskStalls uint64 // times a write did not end for Config.DiskPatience
+
 	SnapshotsReceived uint64 // that became this node's store
 }
 
@@ -53,6 +55,7 @@ func (n *Node) Stats() Stats {
 		ApplyBatches: n.fsm.batches.Load(), ApplyEntries: n.fsm.count.Load(),
 		ApplyTime:   time.Duration(n.fsm.nanos.Load()),
 		CommitIndex: n.raft.CommitIndex(), SnapshotAt: mark.Index,
+		DiskStalls:        n.stalls.times.Load(),
 		SnapshotsReceived: n.fsm.restored.Load(),
 	}
 }

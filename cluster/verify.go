@@ -142,6 +142,11 @@ func (r *LogReport) verifySegment(f File, info *types.SegmentInfo, tail bool) (e
 			return len(scan.offsets), fmt.Errorf("it ends with entry %d, not %d", last, info.MaxIndex)
 		}
 		last = info.MaxIndex
+		if info.IndexStart != 0 {
+			if err := checkSealed(f, info); err != nil {
+				return len(scan.offsets), err
+			}
+		}
 	}
 	for i, at := range scan.offsets {
 		index := info.BaseIndex + uint64(i)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -168,7 +170,7 @@ func (s *Store) open(mustExist bool) error {
 	}
 	db, err := pebble.Open(s.opts.Dir, po)
 	if err != nil {
-		return fmt.Errorf("open the store in %s: %w", s.opts.Dir, err)
+		return fmt.Errorf("open the store in %s: %w", s.opts.Dir, unreadable(err))
 	}
 	s.db, s.chain = db, links
 	s.nodes = map[string]nodeState{}
@@ -397,6 +399,16 @@ func (s *Store) commit(b *pebble.Batch) error {
 // ErrDamaged means that a file of the store is not what was written.
 var ErrDamaged = errors.New("a file of the store is damaged: `madang verify` tells more; wipe the data and let the node join anew, " +
 	"or restore a backup")
+
+// unreadable says of an error of Pebble's at its start what to do. What the disk itself says, and a store of a newer release,
+// are no damage.
+func unreadable(err error) error {
+	var disk syscall.Errno
+	if errors.As(err, &disk) || errors.Is(err, os.ErrNotExist) || strings.Contains(err.Error(), "format major version") {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", ErrDamaged, err)
+}
 
 // damaged ends a node that would serve less than it has, or something else.
 func (s *Store) damaged(i pebble.DataCorruptionInfo) {

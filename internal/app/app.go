@@ -201,6 +201,7 @@ func (a *App) openData(o *Options) error {
 	if n := a.cfg.Limits.PendingBytes; n > 0 {
 		cc.PendingBytes = n
 	}
+	cc.DiskPatience = a.cfg.Limits.DiskPatience
 	cc.MaxEntryBytes = entryBytes(a.cfg.Limits.Message, cc.MaxEntryBytes)
 	if err := a.openCluster(&cc, o); err != nil {
 		return err
@@ -342,6 +343,7 @@ func (a *App) Start() {
 	a.running.Go(func() { a.people.Run(a.ctx) })
 	a.running.Go(a.becomeReady)
 	a.running.Go(a.watchSpace)
+	a.running.Go(a.watchStalls)
 	a.running.Go(a.giveLeadershipAway)
 	a.running.Go(a.watchLog)
 	a.running.Go(a.keepIndex)

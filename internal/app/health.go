@@ -65,6 +65,9 @@ func (h health) Ready(context.Context) []api.Check {
 		}
 		out = append(out, api.Check{Name: "disk", Err: err})
 	}
+	if err := h.node.Stalled(); err != nil {
+		out = append(out, api.Check{Name: "disk", Err: fmt.Errorf("%w in %s: nothing is acknowledged until it ends", err, h.space.dir)})
+	}
 	if h.cfg.Dev {
 		c := api.Check{Name: "lobby"}
 		if r, err := h.store.Room(Lobby); err != nil || r == nil {
@@ -97,6 +100,8 @@ func (a *App) register() {
 		}
 		return 0
 	}
+	gauge("disk_stalled", "Whether the node waits for a write that has not ended for limits.disk_patience.", func() float64 { return truth(a.node.Stalled() != nil) })
+	counter("disk_stalls_total", "How often it has.", func() float64 { return float64(a.node.Stats().DiskStalls) })
 	gauge("raft_leader", "Whether this node leads.", func() float64 { return truth(a.node.IsLeader()) })
 	gauge("raft_has_leader", "Whether this node knows a leader: without one, writes wait.", func() float64 { return truth(a.node.Leader() != "") })
 	gauge("raft_term", "Raft's term.", func() float64 { return float64(a.node.Term()) })

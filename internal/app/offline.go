@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/madang-chat/madang/cluster"
 	"github.com/madang-chat/madang/internal/config"
 	"github.com/madang-chat/madang/storage"
@@ -51,25 +53,13 @@ func Verify(c *config.Config, w io.Writer) error {
 	if err := checkRecovered(dir); err != nil {
 		fault(err)
 	}
-	l, err := cluster.Verify(cluster.OSDisk(), filepath.Join(dir, logDir), fault)
-	if err != nil {
-		return err
-	}
 	store := filepath.Join(dir, storeDir)
 	if _, err := os.Stat(store); errors.Is(err, os.ErrNotExist) {
 		store = storage.Aside(store) // a replacement was interrupted, which the next start undoes
 	}
-	s, err := storage.Verify(storage.Options{Dir: store}, fault)
+	l, s, err := verifyBoth(cluster.OSDisk(), filepath.Join(dir, logDir), storage.Options{Dir: store}, fault)
 	if err != nil {
-		fault(err)
-	}
-	if err == nil {
-		switch {
-		case s.Applied < l.Synced:
-			fault(fmt.Errorf("%w (store applied %d, mark says %d)", cluster.ErrBehindMark, s.Applied, l.Synced))
-		case s.Applied > max(l.Last, l.Mark, l.Synced):
-			fault(fmt.Errorf("%w (applied %d, log ends at %d, snapshot covers %d)", cluster.ErrLogLost, s.Applied, l.Last, l.Mark))
-		}
+		return err
 	}
 	log := fmt.Sprintf("entries %d to %d, term %d, %d with commands; snapshot up to %d", l.First, l.Last, l.Term, l.Commands, l.Mark)
 	if l.Last == 0 {
@@ -85,6 +75,30 @@ func Verify(c *config.Config, w io.Writer) error {
 	if err == nil {
 		_, err = fmt.Fprintln(w, "ok")
 	}
+	return err
+}
+
+// verifyBoth checks log and store, and one against the other. An error means that the log could not be read.
+func verifyBoth(d cluster.Disk, log string, store storage.Options, fault func(error)) (cluster.LogReport, storage.Verified, error) {
+	l, err := cluster.Verify(d, log, fault)
+	if err != nil {
+		return l, storage.Verified{}, err
+	}
+	s, err := storage.Verify(store, fault)
+	switch {
+	case err != nil:
+		fault(err)
+	case s.Applied < l.Synced:
+		fault(fmt.Errorf("%w (store applied %d, mark says %d)", cluster.ErrBehindMark, s.Applied, l.Synced))
+	case s.Applied > max(l.Last, l.Mark, l.Synced):
+		fault(fmt.Errorf("%w (applied %d, log ends at %d, snapshot covers %d)", cluster.ErrLogLost, s.Applied, l.Last, l.Mark))
+	}
+	return l, s, nil
+}
+
+// VerifyOn is Verify of the data in dir on a file system of a test.
+func VerifyOn(fs vfs.FS, d cluster.Disk, dir string, fault func(error)) error {
+	_, _, err := verifyBoth(d, filepath.Join(dir, logDir), storage.Options{Dir: filepath.Join(dir, storeDir), FS: fs}, fault)
 	return err
 }
 

@@ -78,7 +78,7 @@ func (a *App) tellRoster() {
 // tellsOfItself is this node, for the roster.
 func (a *App) tellsOfItself() roster.Node {
 	c := &a.cfg.Listeners
-	n := roster.Node{Name: a.nodeName(), Zone: a.cfg.Node.Zone, Connections: a.broker.Connections(), Draining: a.broker.Draining(), Full: a.full.Load()}
+	n := roster.Node{Name: a.nodeName(), Zone: a.cfg.Node.Zone, Connections: a.broker.Connections(), Draining: a.broker.Draining(), Full: a.unwell()}
 	if a.most() > 0 {
 		n.Load = float64(n.Connections) / float64(a.most())
 	}
@@ -173,8 +173,7 @@ func (a *App) drainSelf(on bool) error {
 		a.broker.Drain(false)
 		a.log.Info("clients may come again")
 	case on && !draining:
-		others := slices.DeleteFunc(a.roster.Best(""), func(n roster.Node) bool { return n.Name == a.nodeName() })
-		if len(others) == 0 {
+		if !a.others() {
 			return asItWas("No other node is there to take the clients of %q.", a.nodeName())
 		}
 		a.broker.Drain(true)

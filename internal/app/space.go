@@ -76,8 +76,12 @@ func reserve(name string, size int64) error {
 	return err
 }
 
-// explain says of an error of a full disk what to do, and gives the reserve back.
+// explain says of an error of a disk that is full or read-only what to do, and gives the reserve back to a full one.
 func (s *space) explain(err error) error {
+	if errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("the disk that holds %s can only be read: mount it for writing again (the kernel's log says why it was not), "+
+			"then start the node again: %w", s.dir, err)
+	}
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}

@@ -57,7 +57,7 @@ func TestCrashDiskFaults(t *testing.T) {
 	for _, kind := range []struct {
 		err  error
 		once bool
-	}{{syscall.ENOSPC, false}, {syscall.EIO, false}, {syscall.EIO, true}} {
+	}{{syscall.ENOSPC, false}, {syscall.EIO, false}, {syscall.EIO, true}, {syscall.EROFS, false}} {
 		t.Run(fmt.Sprintf("%v once %v", kind.err, kind.once), func(t *testing.T) {
 			t.Parallel()
 			tried := 0
@@ -149,16 +149,21 @@ func isPrefix(acked, got []string) bool {
 }
 
 // cids are those of the messages of room r, in order.
-func cids(t *testing.T, n *testcluster.Node) (out []string) {
+func cids(t *testing.T, n *testcluster.Node) []string {
 	t.Helper()
-	es, err := n.Store().Entries(storage.RoomKey{NS: "chat", Room: "r"}, 1, 1<<40, 1<<20, 1<<30)
+	out, err := cidsOf(n)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return out
+}
+
+func cidsOf(n *testcluster.Node) (out []string, err error) {
+	es, err := n.Store().Entries(storage.RoomKey{NS: "chat", Room: "r"}, 1, 1<<40, 1<<20, 1<<30)
 	for _, e := range es {
 		_, after, _ := strings.Cut(string(e.JSON), `"cid":"`)
 		cid, _, _ := strings.Cut(after, `"`)
 		out = append(out, cid)
 	}
-	return out
+	return out, err
 }

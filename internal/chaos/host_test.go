@@ -50,11 +50,15 @@ func (r *record) String() string {
 	return string(r.text)
 }
 
+// built is where the command is, "" when no test has needed it.
+var built string
+
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "madang-chaos")
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	file := filepath.Join(dir, "madang")
 	cmd := exec.Command("go", "build", "-tags", "stepclock", "-o", file, "github.com/madang-chat/madang/cmd/madang")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -66,8 +70,8 @@ var build = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if file, err := build(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(file))
+	if built != "" {
+		_ = os.RemoveAll(built)
 	}
 	os.Exit(code)
 }

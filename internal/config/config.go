@@ -185,6 +185,8 @@ type Limits struct {
 
 	DiskFree    int64 // below this no writes are taken
 	DiskReserve int64 // of disk, given back when there is nothing else left
+	// DiskPatience is how long a write may take before the node takes no part in the cluster.
+	DiskPatience time.Duration
 
 	Connections           int
 	ConnectionsPerAddress int

@@ -35,6 +35,7 @@ type Options struct {
 	ShortLog bool                                             // see app.Options
 	Usage    func(dir string) (free, total uint64, err error) // of the disk; nil = as it is
 	Faults   func(disk vfs.FS) vfs.FS                         // what the node sees of a file system in memory; nil = all of it
+	FaultsOf func(node string, disk vfs.FS) vfs.FS            // the same, by the name of the node
 
 	name string
 	net  *network
@@ -50,7 +51,10 @@ type Node struct {
 	at   atomic.Pointer[mqtttest.Addresses]
 }
 
-const startTime = 30 * time.Second
+const (
+	startTime = 30 * time.Second
+	memoryDir = "/data" // on a disk in memory
+)
 
 // Start runs a node until the test ends.
 func Start(t testing.TB, o Options) *Node {
@@ -69,13 +73,20 @@ func (n *Node) prepare() {
 		n.o.name = "one"
 	}
 	if n.o.Memory {
-		n.mem, n.o.Dir = vfs.NewCrashableMem(), "/data"
+		n.mem, n.o.Dir = vfs.NewCrashableMem(), memoryDir
 	} else if n.o.Dir == "" {
 		n.o.Dir = n.t.TempDir()
 	}
 }
 
 func (n *Node) start() {
+	n.t.Helper()
+	if err := n.tryStart(); err != nil {
+		n.t.Fatalf("start: %v", err)
+	}
+}
+
+func (n *Node) tryStart() error {
 	n.t.Helper()
 	set := []string{
 		"node.name=" + n.o.name, "node.data_dir=" + n.o.Dir, "listeners.mqtt.bind=127.0.0.1:0", "listeners.web.bind=127.0.0.1:0",
@@ -101,6 +112,9 @@ func (n *Node) start() {
 		if n.o.Faults != nil {
 			fs = n.o.Faults(fs)
 		}
+		if n.o.FaultsOf != nil {
+			fs = n.o.FaultsOf(n.o.name, fs)
+		}
 		o.FS, o.Disk = fs, clustertest.Disk(fs)
 	}
 	if clock := n.o.Clock; clock != nil {
@@ -112,11 +126,26 @@ func (n *Node) start() {
 	}
 	a, err := app.New(c, o)
 	if err != nil {
-		n.t.Fatalf("start: %v", err)
+		return err
 	}
 	n.App = a
 	n.App.Start()
 	n.at.Store(&mqtttest.Addresses{MQTT: n.Addr("mqtt"), Web: n.Addr("web")})
+	return nil
+}
+
+// TryStart runs a node on a copy of a disk in memory that may be damaged: it may be unable to start. It does not wait until
+// the node is ready, and whoever calls it stops it.
+func TryStart(t testing.TB, o Options, disk *vfs.MemFS) (*Node, error) {
+	t.Helper()
+	n := &Node{t: t, o: o, mem: disk}
+	n.o.name, n.o.Dir = "one", memoryDir
+	return n, n.tryStart()
+}
+
+// Disk returns a copy of what a node in memory has on its disk, unsynced writes included, and where its data is there.
+func (n *Node) Disk() (disk *vfs.MemFS, dir string) {
+	return n.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))}), n.o.Dir
 }
 
 func (n *Node) awaitReady() {
