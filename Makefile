@@ -64,6 +64,12 @@ chaos: ## clusters of processes that die, hang, lose each other, power and disks
 	scripts/deps.sh chaos
 	MADANG_CHAOS_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 120m -v -run 'Chaos|Wandering|ClockSteps' ./internal/chaos
 
+DURATION ?= 10m
+.PHONY: soak
+soak: ## random load and faults on three nodes for DURATION (10m, up to 24h), and what of them grows; more as root
+	scripts/deps.sh chaos
+	MADANG_SOAK=$(DURATION) $(GO) test -count=1 -timeout 26h -v -run '^TestS(oak|lope)$$' ./internal/chaos
+
 .PHONY: bench
 bench: ## Go benchmarks: make bench BENCH=Apply
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -92,8 +92,8 @@ func New(cfg Config) *Broker {
 	b.refusals = rate.Sometimes{First: 10, Interval: time.Second}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.lim.Store(&cfg.Limits)
-	b.coarse.Store(clock.UnixMilli())
 	b.began = clock.Now()
+	b.coarse.Store(b.reckon())
 	b.presence = presence.New(cfg.Node, cfg.Boot, cfg.Limits.PresenceGrace.Milliseconds())
 	b.live.init()
 	for range cfg.Workers {
@@ -120,8 +120,14 @@ func (b *Broker) Start() {
 	b.running.Go(b.keepMarks)
 }
 
-// now returns the time in ms, at most coarseTick old.
+// now returns the time in ms, at most coarseTick old: that of the wall clock when the node began, and what has passed since.
+// Whoever sets the clock moves nobody's keep-alive, and makes nothing wait or end.
 func (b *Broker) now() int64 { return b.coarse.Load() }
+
+func (b *Broker) reckon() int64 { return b.began.UnixMilli() + b.millis() }
+
+// onTheWall is a time of now as the wall clock has it today.
+func (b *Broker) onTheWall(at int64) int64 { return clock.UnixMilli() - (b.reckon() - at) }
 
 func (b *Broker) tick() {
 	t := time.NewTicker(coarseTick)
@@ -132,7 +138,7 @@ func (b *Broker) tick() {
 			return
 		case <-t.C:
 		}
-		b.coarse.Store(clock.UnixMilli())
+		b.coarse.Store(b.reckon())
 		for _, w := range b.workers {
 			if w.pacing.Load() {
 				w.post(w.tellPaced)

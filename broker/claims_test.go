@@ -95,15 +95,3 @@ func TestADeviceThatWanders(t *testing.T) {
 		})
 	}
 }
-
-func FuzzClaims(f *testing.F) {
-	f.Add([]byte("\x04chat\x05alice\x05phone\x07"))
-	n := testcluster.Start(f, testcluster.Options{Memory: true})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		answered := false
-		n.Broker().Asked(b, func([]byte) { answered = true })
-		if !answered {
-			t.Fatal("no answer")
-		}
-	})
-}

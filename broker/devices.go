@@ -91,7 +91,8 @@ func (c *client) describe() calls.Connected {
 	}
 	return calls.Connected{
 		Device: c.device, Node: c.b.cfg.Node, Protocol: protocol, Transport: c.conn.Transport(),
-		Address: c.conn.RemoteAddr().Addr().String(), Since: c.since, LastActive: c.lastRead.Load(),
+		Address: c.conn.RemoteAddr().Addr().String(), Since: c.b.onTheWall(c.since),
+		LastActive: c.b.onTheWall(c.lastRead.Load()),
 	}
 }
 

@@ -27,7 +27,7 @@ func (p *person) lastActive() int64 {
 	return at
 }
 
-// ActiveAt is when a user was active last (wall clock, ms).
+// ActiveAt is when a user was active last (ms, by the wall clock as it was when the node began).
 type ActiveAt struct {
 	User
 	At int64

@@ -55,7 +55,7 @@ type Device struct {
 	id     storage.SessionID
 	hash   uint64
 	person *person
-	active atomic.Int64 // wall clock, ms
+	active atomic.Int64 // ms since the epoch, never back
 
 	live  bool
 	cut   bool              // its connection is ending: the rooms that are left now are kept

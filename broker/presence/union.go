@@ -57,7 +57,7 @@ func (d *devices) count() int { return len(d.hashes) + int(d.more) }
 type userEntry struct {
 	digest  uint64
 	devices devices
-	active  int64 // wall clock, ms
+	active  int64 // ms since the epoch
 }
 
 // devicesOf are the devices of a person that in accepts, nil = all.

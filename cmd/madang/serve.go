@@ -56,7 +56,7 @@ func serve(ctx context.Context, f *configFlags, c *config.Config, stdout, stderr
 		return err
 	}
 	defer pid.remove()
-	a, err := app.New(c, app.Options{Logger: log, Version: buildInfo().version, Clock: wallClock})
+	a, err := app.New(c, app.Options{Logger: log, Version: buildInfo().version})
 	if err != nil {
 		pid.giveBack()
 		return err

@@ -207,7 +207,7 @@ func (c *Chain) VerifyRegister(ctx context.Context, s string) (ns, user string, 
 		!byBroker && (want.Issuer != "" && p.text("iss") != want.Issuer || want.Audience != "" && !p.hasAudience(want.Audience)):
 		return "", "", unauthenticated("the token was not issued for this broker")
 	}
-	if _, refusal := p.checkTimes(clock.Now()); refusal != nil {
+	if _, refusal := p.checkTimes(clock.Now(), byBroker); refusal != nil {
 		return "", "", refusal
 	}
 	ns, user, found := strings.Cut(p.text("sub"), "/")

@@ -154,8 +154,9 @@ func (c claims) hasAudience(want string) bool {
 	return false
 }
 
-// checkTimes refuses a token outside its life. A token without an end is refused too.
-func (c claims) checkTimes(now time.Time) (expires time.Time, refusal *Refusal) {
+// checkTimes refuses a token outside its life. A token without an end is refused too. One of the broker's own may have been
+// issued later than now: by another node, or by this one before its clock was set back.
+func (c claims) checkTimes(now time.Time, own bool) (expires time.Time, refusal *Refusal) {
 	expires, ok := c.seconds("exp")
 	if !ok || expires.IsZero() {
 		return expires, unauthenticated("the token has no expiry (claim exp, in seconds)")
@@ -165,7 +166,7 @@ func (c claims) checkTimes(now time.Time) (expires time.Time, refusal *Refusal) 
 		if !ok {
 			return expires, unauthenticated("the token's claim " + name + " is not a time in seconds")
 		}
-		if now.Add(leeway).Before(from) {
+		if !own && now.Add(leeway).Before(from) {
 			return expires, unauthenticated("the token is not valid yet (claim " + name + "); check the clocks")
 		}
 	}

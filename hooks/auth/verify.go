@@ -128,7 +128,7 @@ func (c *Chain) identifyExternal(p claims) (Identity, *Refusal) {
 	}
 	id.Issued, _ = p.seconds("iat") // checkTimes refuses one that is no time
 	var refusal *Refusal
-	if id.Expires, refusal = p.checkTimes(clock.Now()); refusal != nil {
+	if id.Expires, refusal = p.checkTimes(clock.Now(), false); refusal != nil {
 		return Identity{}, refusal
 	}
 	return id, nil
@@ -145,7 +145,7 @@ func (c *Chain) identifyOwn(p claims) (Identity, *Refusal) {
 	}
 	id := Identity{Namespace: namespace, User: user, Name: displayName(p.text("name"))}
 	var expires time.Time
-	expires, refusal := p.checkTimes(clock.Now())
+	expires, refusal := p.checkTimes(clock.Now(), true)
 	if refusal != nil {
 		return Identity{}, refusal
 	}

@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -261,53 +260,6 @@ func TestChaosPowerCut(t *testing.T) {
 	l.Await(t, 200)
 	entries := w.agree(t, l)
 	t.Logf("%d acknowledged, %d entries", l.Acks(), len(entries))
-}
-
-// Clocks step by an hour and a day, forward and back, on the leader and on all: nobody is elected for it, the log's time
-// never goes back, and a session that lasts ten minutes stays.
-func TestChaosClockSteps(t *testing.T) {
-	w := founded(t)
-	leader := w.leader()
-	term := leader.status().Term
-	phone := mqtttest.Options{User: "phone", ClientID: "p", Keep: true, Expiry: 600, Flavour: mqtttest.Flavours[1]}
-	kept := mqtttest.Dial(t, leader.at(), phone)
-	kept.Subscribe("chat/rooms/r/msg/#")
-	kept.Disconnect()
-	began := time.Now()
-	l := w.load(t, mqtttest.LoadOptions{Senders: 3, Readers: 3, Every: time.Millisecond})
-	for _, step := range []time.Duration{time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour} {
-		for _, hosts := range [][]*host{{leader}, w.hosts[:founders]} {
-			for _, off := range []time.Duration{step, 0} {
-				for _, h := range hosts {
-					h.stepClock(off)
-				}
-				l.Await(t, 200)
-			}
-		}
-	}
-	entries := w.agree(t, l)
-	var first, last int64
-	for _, b := range entries {
-		var e struct{ TS int64 }
-		w.must(json.Unmarshal(b, &e))
-		if e.TS < last {
-			t.Fatalf("ts goes back from %d to %d", last, e.TS)
-		}
-		if first == 0 {
-			first = e.TS
-		}
-		last = e.TS
-	}
-	// Log time follows ten seconds at once, and more only when the step has lasted ten minutes.
-	if d := time.Duration(last-first) * time.Millisecond; d > time.Since(began)+time.Minute {
-		t.Errorf("the log's time went %v on in %v", d, time.Since(began))
-	}
-	if s := leader.status(); s.Role != "leader" || s.Term != term {
-		t.Errorf("term %d became %d, and it is %s", term, s.Term, s.Role)
-	}
-	if back := mqtttest.Dial(t, leader.at(), phone); !back.Connack.SessionPresent {
-		t.Error("the session has expired")
-	}
 }
 
 // fill leaves that many bytes free on a host's disk, and returns what undoes it.

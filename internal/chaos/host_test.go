@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -50,8 +51,7 @@ func (r *record) String() string {
 	return string(r.text)
 }
 
-// built is where the command is, "" when no test has needed it.
-var built string
+var built string // directory of what build made, "" before it has
 
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "madang-chaos")
@@ -135,12 +135,16 @@ func (h *host) start() {
 // clock is the file that says how wrong the host's clock is.
 func (h *host) clock() string { return filepath.Join(h.w.base, h.name+".clock") }
 
-// stepClock sets the host's wall clock off by that much.
+// stepClock sets the host's wall clock off by that much, and returns when the node has it so.
 func (h *host) stepClock(off time.Duration) {
 	h.w.t.Helper()
-	next := h.clock() + ".next"
-	h.w.must(os.WriteFile(next, fmt.Append(nil, int64(off)), 0o600))
+	next, text := h.clock()+".next", fmt.Append(nil, int64(off))
+	h.w.must(os.WriteFile(next, text, 0o600))
 	h.w.must(os.Rename(next, h.clock()))
+	eventually(h.w.t, h.name+" has the clock so", func() bool {
+		seen, err := os.ReadFile(h.clock() + ".seen")
+		return err == nil && bytes.Equal(seen, text)
+	})
 }
 
 // signal sends one to the node; nothing happens when it has ended.

@@ -39,12 +39,18 @@ const diskMiB = 1500
 
 var worlds atomic.Int32 // made so far: a namespace lives on for a moment after its end, and keeps its names
 
-// newWorld makes a world for n hosts.
+// newWorld makes a world for n hosts, for make chaos.
 func newWorld(t *testing.T, n int) *world {
 	t.Helper()
 	if rounds == 0 {
 		t.Skip("SKIPPED: make chaos runs it")
 	}
+	return makeWorld(t, n)
+}
+
+// makeWorld makes one whatever is run.
+func makeWorld(t *testing.T, n int) *world {
+	t.Helper()
 	w := &world{t: t, id: fmt.Sprintf("md%dx%d", os.Getpid()%1000, worlds.Add(1)), base: t.TempDir()}
 	t.Cleanup(w.end) // before base is removed
 	err := w.network(n)

@@ -2,7 +2,7 @@
 //
 // Everything that needs the time of day calls Now; everything that measures a duration may use it too, since the
 // returned value keeps Go's monotonic reading. internal/arch fails the build when another package calls time.Now,
-// time.Since or time.Until. Tests move the wall clock with SetOffset.
+// time.Since or time.Until. Tests let time pass with SetOffset, and set the wall clock with Step.
 package clock
 
 import (
@@ -12,12 +12,17 @@ import (
 
 var offset atomic.Int64 // nanoseconds added to the wall clock; 0 outside tests
 
-// Now returns the current time, shifted by the offset of SetOffset. Any number of callers may run at once.
+// Now returns the current time, shifted by the offset of SetOffset and as Step has set it. Any number of callers may run at
+// once.
 func Now() time.Time {
-	if d := offset.Load(); d != 0 {
-		return time.Now().Add(time.Duration(d))
+	t := time.Now()
+	if s := stepped.Load(); s != 0 {
+		t = setWall(t, s)
 	}
-	return time.Now()
+	if d := offset.Load(); d != 0 {
+		return t.Add(time.Duration(d))
+	}
+	return t
 }
 
 // Since returns the time passed since t, by the monotonic clock where t has a monotonic reading.
