@@ -79,6 +79,17 @@ bench-peers: ## compare with other brokers, into docs/performance.md: make bench
 	scripts/deps.sh peers
 	$(GO) run ./internal/peers $(ARGS)
 
+.PHONY: bench-hostile
+bench-hostile: ## what floods, storms and slow readers cost others, beside mosquitto, into docs/hostile.md
+	scripts/deps.sh peers
+	$(GO) run ./internal/peers -hostile -peers mosquitto -out docs/hostile.md $(ARGS)
+
+CLIENTS ?= 8000
+.PHONY: storm
+storm: ## CLIENTS (8000) stored sessions that lose their node and come back at once, one node and three
+	$(call some-tests,ReconnectStorm)
+	MADANG_STORM_CLIENTS=$(CLIENTS) $(GO) test -count=1 -timeout 30m -v -run 'ReconnectStorm' ./broker
+
 .PHONY: test-browser
 test-browser: testdata/browser/node_modules/.done ## tests with a real Chromium
 	$(call some-tests,Browser)

@@ -28,21 +28,23 @@ type Broker struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup // workers, dispatcher, catch-up, places
 
-	workers  []*worker
-	pages    chan func() // work of the catch-up goroutines
-	names    atomic.Uint64
-	began    time.Time // of millis
-	lim      atomic.Pointer[Limits]
-	coarse   atomic.Int64 // ms; moved by the ticker, so that readers need no clock
-	queued   atomic.Int64 // bytes waiting for sockets, about
-	stats    stats
-	live     liveValues
-	ownedBy  maphash.Seed
-	mark     byte           // of this node's claims
-	refusals rate.Sometimes // of CONNECT, in the log: whoever is refused tries again at once
-	presence *presence.Table
-	lookers  atomic.Int64  // clients that follow the presence of users
-	told     atomic.Uint64 // pos: everything the store has up to here has been told to the workers
+	workers   []*worker
+	pages     chan func() // work of the catch-up goroutines
+	names     atomic.Uint64
+	began     time.Time // of millis
+	lim       atomic.Pointer[Limits]
+	coarse    atomic.Int64 // ms; moved by the ticker, so that readers need no clock
+	queued    atomic.Int64 // bytes waiting for sockets, about
+	stats     stats
+	live      liveValues
+	ownedBy   maphash.Seed
+	mark      byte           // of this node's claims
+	refusals  rate.Sometimes // of CONNECT, in the log: whoever is refused tries again at once
+	presence  *presence.Table
+	floods    floods
+	admission admission
+	lookers   atomic.Int64  // clients that follow the presence of users
+	told      atomic.Uint64 // pos: everything the store has up to here has been told to the workers
 
 	mu     sync.Mutex
 	claims uint64 // the highest number of a claim that is known
@@ -96,6 +98,7 @@ func New(cfg Config) *Broker {
 	b.coarse.Store(b.reckon())
 	b.presence = presence.New(cfg.Node, cfg.Boot, cfg.Limits.PresenceGrace.Milliseconds())
 	b.live.init()
+	b.admission = admission{working: cfg.Limits.Connecting, most: cfg.Limits.ConnectQueue, wait: takeWait}
 	for range cfg.Workers {
 		b.workers = append(b.workers, newWorker(b))
 	}
@@ -110,6 +113,13 @@ func (b *Broker) Start() {
 	for range catchUpReaders {
 		b.running.Go(b.catchUp)
 	}
+	b.running.Go(func() {
+		select {
+		case <-b.cfg.Ready:
+			b.admission.begin()
+		case <-b.ctx.Done():
+		}
+	})
 	b.told.Store(b.cfg.Store.Pos())
 	watch := b.cfg.Store.Watch()
 	b.knowNodes()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+	"golang.org/x/time/rate"
 
 	"github.com/madang-chat/madang/broker/presence"
 	"github.com/madang-chat/madang/broker/transport"
@@ -33,6 +34,7 @@ type client struct {
 	// Fixed at CONNECT.
 	sid         storage.SessionID
 	device      string // client id as the client sent it or as assigned
+	unnamed     bool   // it was assigned
 	version     byte   // 3 (MQIsdp), 4 or 5
 	stored      bool   // the session outlives the connection; changed by holds only
 	epoch       uint64 // of the stored session; likewise
@@ -81,9 +83,12 @@ type client struct {
 	line     *before.Line                  // of what waits for the hook before a send; nil = nothing ever did
 	previous map[uint16]storage.Unfinished // what the connection before left and the client has not come back to
 	pings    uint64                        // PINGREQs so far
-	flooding int                           // publishes in a row that were above the quota
-	flooded  limit.Key                     // the quota of the last one
-	hasty    bool                          // it has not been waited for
+	flood    *flood                        // of its device; nil = it was never above the quota
+	flooding int                           // how often its device was, 0 = not lately
+	others   *rate.Limiter                 // of packets that are no messages
+	hasty    bool                          // the last time has not been waited for
+	hastyAt  int64                         // coarse ms of that
+	lastSent uint64                        // hash of the last message, while flooding is above 0
 
 	// Owned by the worker.
 	place    int // in the worker's list of clients

@@ -72,6 +72,9 @@ type Limits struct {
 	SessionExpiry   time.Duration // longest granted
 	RoomsPerUser    int
 	Connections     int           // of the node
+	Connecting      int           // CONNECTs that are worked on at once
+	ConnectQueue    int           // those that wait for their turn
+	FloodRefusals   int           // publishes refused since they were above the quota, before the connection ends
 	ConnectTimeout  time.Duration // from the first byte to a complete CONNECT
 	KeepAliveMin    time.Duration // shortest keep alive
 	KeepAliveMax    time.Duration // longest keep alive of a v5 client

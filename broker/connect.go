@@ -61,6 +61,7 @@ type refusal struct {
 	why       string
 	reference string    // where to go instead
 	limit     limit.Key // that is over
+	hasty     bool      // too many come: who is told at once comes again at once
 }
 
 func (r *refusal) Error() string { return r.why }
@@ -113,14 +114,21 @@ func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
 	case errors.As(err, &r):
 	case errors.As(err, &ar):
 		code := problem.Code(ar.Code)
-		r = &refusal{v5: code.ConnackReason(), v3: code.V3Connack(), why: ar.Title}
+		r = &refusal{v5: code.ConnackReason(), v3: code.V3Connack(), why: ar.Title, hasty: code == problem.RateLimited}
 	case errors.As(err, &p):
-		r = &refusal{v5: p.Code.ConnackReason(), v3: p.Code.V3Connack(), why: p.Sentence()}
+		r = &refusal{v5: p.Code.ConnackReason(), v3: p.Code.V3Connack(), why: p.Sentence(), hasty: p.Code == problem.RateLimited}
 		b.count(p)
+	}
+	if errors.Is(err, errLeft) {
+		_ = conn.Close()
+		return
 	}
 	if r.limit != limit.None {
 		b.cfg.Refusals.Add(r.limit)
 		r.why += " (" + r.limit.String() + ")"
+	}
+	if r.hasty {
+		b.dally()
 	}
 	b.refusals.Do(func() {
 		b.log.Info("connect refused", "addr", conn.RemoteAddr(), "why", r.why, "refused_so_far", total)
@@ -147,8 +155,12 @@ func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, erro
 	if wait := b.admit(conn.Client()); wait > 0 {
 		return nil, problem.Over(problem.RateLimited, limit.ConnectRate, "Too many connections from this address; try again later.").After(wait)
 	}
-	if err := b.awaitReady(); err != nil {
+	if err := b.takeTurn(conn); err != nil {
 		return nil, err
+	}
+	defer b.admission.leave()
+	if r := b.turnAway(conn); r != nil { // others have come in meanwhile
+		return nil, r
 	}
 	cp := &pk.Connect
 	ctx, cancel := context.WithTimeout(b.ctx, b.limits().ConnectTimeout)
@@ -159,6 +171,9 @@ func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, erro
 	})
 	if err != nil {
 		return nil, err
+	}
+	if bad := b.stillFlooding(id, cp.ClientIdentifier); bad != nil {
+		return nil, bad
 	}
 	c := b.newClient(conn, pk, id)
 	if err := b.open(c, pk); err != nil {
@@ -208,25 +223,6 @@ func (b *Broker) checkConnect(pk *packets.Packet) *refusal {
 	return nil
 }
 
-// awaitReady holds a CONNECT until the node may serve, for at most takeWait.
-func (b *Broker) awaitReady() error {
-	select {
-	case <-b.cfg.Ready:
-		return nil
-	default:
-	}
-	t := time.NewTimer(takeWait)
-	defer t.Stop()
-	select {
-	case <-b.cfg.Ready:
-		return nil
-	case <-t.C:
-		return &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the node is not ready; try again in a few seconds"}
-	case <-b.ctx.Done():
-		return &refusal{v5: reasonShuttingDown, v3: v3Unavailable, why: "the node is shutting down"}
-	}
-}
-
 func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Identity) *client {
 	l := b.limits()
 	c := &client{
@@ -239,7 +235,7 @@ func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Ide
 	c.id.Store(&id)
 	c.since = b.now()
 	c.lastRead.Store(c.since)
-	if c.device == "" || id.Guest {
+	if c.unnamed = c.device == "" || id.Guest; c.unnamed {
 		c.device = "auto-" + strconv.FormatUint(b.names.Add(1), 36) + "-" + strconv.FormatUint(b.cfg.Boot, 36)
 	}
 	c.sid = storage.SessionID{NS: id.Namespace, User: id.User, Client: c.device}

@@ -19,7 +19,7 @@ func (b *Broker) turnAway(conn *transport.Conn) *refusal {
 	b.mu.Lock()
 	draining, n := b.draining != nil, len(b.clients)
 	b.mu.Unlock()
-	r := &refusal{v5: reasonServerBusy, v3: v3Unavailable}
+	r := &refusal{v5: reasonServerBusy, v3: v3Unavailable, hasty: true}
 	switch most := b.limits().Connections; {
 	case draining:
 		r.why = "the node is about to be taken down"
@@ -30,6 +30,7 @@ func (b *Broker) turnAway(conn *transport.Conn) *refusal {
 	}
 	if r.reference = b.cfg.Elsewhere(conn.Transport()); r.reference != "" {
 		r.v5 = reasonUseAnother
+		r.hasty = false
 		r.why += "; use another one"
 	} else {
 		r.why += "; try again later"

@@ -119,12 +119,14 @@ func (c *client) packet(first byte, body []byte) error {
 			return closing{reasonMalformed}
 		}
 		c.acts()
+		c.slow()
 		return c.subscribe(bytes.Clone(body))
 	case typeUnsubscribe:
 		if first&0x0f != flagsPubrel {
 			return closing{reasonMalformed}
 		}
 		c.acts()
+		c.slow()
 		return c.unsubscribe(bytes.Clone(body))
 	case typePingreq:
 		c.ping()
@@ -132,6 +134,7 @@ func (c *client) packet(first byte, body []byte) error {
 	case typeDisconnect:
 		return c.goodbye(body)
 	case typeAuth:
+		c.slow()
 		return c.authPacket(bytes.Clone(body))
 	}
 	return closing{reasonProtocol} // a second CONNECT, or what only servers send
@@ -179,7 +182,7 @@ func (c *client) publish(first byte, body []byte) error {
 	}
 	bad := c.b.checkTopic(pk.TopicName)
 	if bad == nil {
-		bad = c.throttle(len(pk.Payload))
+		bad = c.throttle(pk.TopicName, pk.Payload, len(pk.Payload))
 	}
 	if bad != nil {
 		c.settle(a, storage.Result{}, bad)
@@ -239,6 +242,7 @@ func (c *client) repeated(a *ack) (done bool, err error) {
 		}
 		return false, nil
 	}
+	c.slow()
 	if repeat {
 		a.ready = true
 		if err := c.hold(a); err != nil {
@@ -402,6 +406,7 @@ func (c *client) pubrel(pid uint16) error {
 	delete(c.previous, pid)
 	if !c.acks.release(pid) && !before {
 		a.refusal = unknownPacketID
+		c.slow()
 	}
 	if !c.acks.push(a, 1<<16, 0) {
 		return closing{}

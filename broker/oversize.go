@@ -44,7 +44,10 @@ func (c *client) oversize(pr *transport.PacketReader, e *transport.TooLargeError
 	if done || err != nil {
 		return err
 	}
-	bad := problem.Over(problem.TooLarge, limit.Message, "A message has at most %d bytes; this packet has %d.", c.b.limits().Message, e.Length)
+	bad := c.throttle(pk.TopicName, nil, min(e.Length, max(c.b.limits().Message, 0))) // it was read as others are
+	if bad == nil {
+		bad = problem.Over(problem.TooLarge, limit.Message, "A message has at most %d bytes; this packet has %d.", c.b.limits().Message, e.Length)
+	}
 	c.settle(a, storage.Result{}, bad)
 	return nil
 }

@@ -11,7 +11,7 @@ type stats struct {
 	connected, disconnected, rejected atomic.Uint64
 	published, refused                atomic.Uint64 // PUBLISH packets in, refusals out
 	delivered, live                   atomic.Uint64 // PUBLISH packets queued to sockets, live values passed on
-	unknown, stalled                  atomic.Uint64 // connections ended for these reasons
+	unknown, stalled, flooded         atomic.Uint64 // connections ended for these reasons
 }
 
 // Collectors returns the broker's metrics.
@@ -34,6 +34,13 @@ func (b *Broker) Collectors() []prometheus.Collector {
 		counter("live_values_total", "Live values passed on.", &s.live),
 		counter("unknown_outcomes_total", "Connections closed since an outcome stayed unknown.", &s.unknown),
 		counter("stalled_closed_total", "Connections closed since their socket took nothing.", &s.stalled),
+		counter("flood_closed_total", "Connections closed since they went on sending above their limits.", &s.flooded),
+		counter("connections_refused_busy_total", "Connections refused since too many came at once.", &b.admission.refused),
+		counter("connections_delayed_refusals_total", "Refusals that were held back for a second.", &b.admission.hasty),
+		gauge("connections_waiting", "Connections whose CONNECT waits for its turn.", func() float64 {
+			n, _ := b.admission.waiting()
+			return float64(n)
+		}),
 		gauge("connections", "Live connections.", func() float64 { return float64(b.Connections()) }),
 		gauge("outbound_bytes", "Bytes waiting for sockets.", func() float64 { return float64(b.queued.Load()) }),
 		gauge("tail_bytes", "Memory of recent entries.", func() float64 { return float64(b.cfg.Store.TailBytes()) }),

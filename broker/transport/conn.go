@@ -2,6 +2,7 @@ package transport
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/madang-chat/madang/internal/clock"
 )
@@ -421,4 +424,16 @@ func (c *Conn) wait() {
 	if done != nil {
 		<-done
 	}
+}
+
+// Left reports whether the client has closed the connection, as far as that is known without reading what it sent.
+func (c *Conn) Left() bool {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if c.gone {
+		return true
+	}
+	var one [1]byte
+	n, _, err := unix.Recvfrom(int(c.fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == nil && n == 0 || err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 }

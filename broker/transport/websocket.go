@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,9 @@ type WSConfig struct {
 	MaxConnections int             // 0 = no limit
 	PerAddress     int             // connections per client address (IPv6: per /64); 0 = no limit
 	Refusals       *limit.Refusals // counts who is refused by a limit; nil = nobody does
+
+	// Busy returns when to come again, while there is no place for another client; 0 or nil = there is one.
+	Busy func() time.Duration
 
 	// Refuse answers a request that is no acceptable handshake; default http.Error.
 	Refuse func(w http.ResponseWriter, status int, why string)
@@ -182,6 +186,15 @@ func (h *WebSocketHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.host.log.Debug("websocket refused", "listener", h.cfg.Name, "remote", addr, "status", status, "reason", reason)
 		h.cfg.Refuse(w, status, reason)
 		return
+	}
+	if h.cfg.Busy != nil {
+		if wait := h.cfg.Busy(); wait > 0 {
+			h.refusedOther.Add(1)
+			w.Header().Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+			w.Header().Set("Connection", "close")
+			h.cfg.Refuse(w, http.StatusServiceUnavailable, "too many connect at once, try again later")
+			return
+		}
 	}
 	key := addr.Addr()
 	if contains(h.cfg.TrustedProxies, key) {

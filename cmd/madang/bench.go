@@ -29,6 +29,7 @@ func newBenchCommand() *cobra.Command {
 	cmd.AddCommand(
 		newBenchConnCommand(), newBenchPubCommand(), newBenchSubCommand(),
 		newBenchRoomCommand(), newBenchRoomsCommand(), newBenchOfflineCommand(),
+		newBenchStormCommand(), newBenchFloodCommand(),
 	)
 	return cmd
 }
@@ -316,6 +317,7 @@ func newBenchRoomCommand() *cobra.Command {
 	f.register(cmd)
 	cmd.Flags().IntVarP(&o.Readers, "count", "c", 500, "`readers`")
 	cmd.Flags().IntVar(&o.Stuck, "stuck", 0, "more `readers`, who never read")
+	cmd.Flags().IntVar(&o.Slow, "slow", 0, "more `readers`: of three one never reads, one reads a byte a second, one never acknowledges")
 	registerRooms(cmd, &f, &o, &t)
 	return cmd
 }

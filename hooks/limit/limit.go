@@ -44,12 +44,14 @@ const (
 	Connections
 	ConnectionsPerAddress
 	ConnectRate
+	ConnectQueue
 	RegisterRate
 	ConnectTimeout
 	KeepaliveMin
 	KeepaliveMax
 	MessagesPerSecond
 	BytesPerSecond
+	FloodRefusals
 	RoomMessagesPerSecond
 	RoomBytesPerSecond
 	AddressMessagesPerSecond
@@ -66,6 +68,7 @@ var names = [end]string{
 	FiltersPerSubscribe: "filters_per_subscribe", FiltersPerSession: "filters_per_session", TopicLevels: "topic_levels",
 	TopicLength: "topic_length", ClientID: "client_id", StateKeys: "state_keys", StateValue: "state_value", DiskFree: "disk_free",
 	Connections: "connections", ConnectionsPerAddress: "connections_per_address", ConnectRate: "connect_rate",
+	ConnectQueue: "connect_queue", FloodRefusals: "flood_refusals",
 	RegisterRate: "register_rate", ConnectTimeout: "connect_timeout", KeepaliveMin: "keepalive_min", KeepaliveMax: "keepalive_max",
 	MessagesPerSecond: "messages_per_second", BytesPerSecond: "bytes_per_second",
 	RoomMessagesPerSecond: "room_messages_per_second", RoomBytesPerSecond: "room_bytes_per_second",

@@ -172,6 +172,9 @@ func (h *Quota) Done() {
 	}
 }
 
+// Limited reports whether there is any limit.
+func (h *Quota) Limited() bool { return h != nil && h.of.On() }
+
 // Take asks to send one message of that many bytes. 0 means yes; otherwise nothing is taken, and asking again makes
 // sense after the time returned.
 func (h *Quota) Take(bytes int) time.Duration {

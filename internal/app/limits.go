@@ -65,7 +65,8 @@ func (a *App) brokerLimits(c *config.Config) broker.Limits {
 		InFlightBytes: l.InFlightBytes, Window: l.Window, ConnectionBytes: int(l.ConnectionBytes), OutboundBytes: l.OutboundBytes,
 		QoS0Lag: uint64(l.QoS0Lag), QoS0LagTime: l.QoS0LagTime, Filters: l.FiltersPerSubscribe, SessionFilters: l.FiltersPerSession,
 		SessionsPerUser: l.SessionsPerUser, SessionExpiry: l.SessionExpiry, WillDelay: l.WillDelay, RoomsPerUser: l.RoomsPerUser,
-		Connections: most, ConnectTimeout: l.ConnectTimeout, KeepAliveMin: l.KeepaliveMin, KeepAliveMax: l.KeepaliveMax,
+		Connections: most, Connecting: l.Connecting, ConnectQueue: l.ConnectQueue, FloodRefusals: l.FloodRefusals,
+		ConnectTimeout: l.ConnectTimeout, KeepAliveMin: l.KeepaliveMin, KeepAliveMax: l.KeepaliveMax,
 		Stalled: l.Stalled, TopicLevels: l.TopicLevels, TopicLength: l.TopicLength, ClientID: l.ClientID,
 		PresenceGrace: c.Rooms.Grace, LiveTTL: c.Rooms.LiveTTL, TypingTTL: c.Rooms.TypingTTL,
 	}

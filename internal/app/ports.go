@@ -114,7 +114,7 @@ func (a *App) openWeb() error {
 	ws := transport.NewWebSocketHandler(transport.WSConfig{
 		Origins: origins, LocalOrigins: local, TrustedProxies: trusted, ReadLimit: readLimit(c),
 		QueueLimit: queueLimit(c), PerAddress: c.Limits.ConnectionsPerAddress, // the listener cannot tell clients of a proxy apart
-		Refuse: api.Refuse, Refusals: a.refusals,
+		Refuse: api.Refuse, Refusals: a.refusals, Busy: a.broker.Busy,
 	}, a.broker.Serve, log)
 	h, err := api.New(api.Config{
 		Calls: a.calls, Ready: a, Rules: a.rules, Version: a.version, Logger: a.log, Quotas: a.quotas.users, Addresses: a.quotas.addresses,

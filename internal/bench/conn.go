@@ -44,6 +44,7 @@ type conn struct {
 	rest    []byte  // first part of a packet
 	out     []byte  // what the socket has not taken
 	deaf    bool    // reads nothing
+	mute    bool    // acknowledges nothing
 }
 
 // subscription is what a connection subscribes to when it is logged in; nothing when topic is empty.
@@ -156,6 +157,16 @@ func (c *conn) wait() {
 func (c *conn) stopReading() {
 	c.deaf = true
 	c.wait()
+	if c.fd >= 0 {
+		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) // else the kernel reads much for it
+	}
+}
+
+// readByte reads one byte of what a deaf connection over plain TCP is sent.
+func (c *conn) readByte() {
+	if c.state != ended && c.fd >= 0 {
+		_, _ = unix.Read(c.fd, c.loop.buf[:1])
+	}
 }
 
 func (c *conn) read() {
@@ -223,10 +234,11 @@ func (c *conn) packet(acks []byte, first byte, body []byte) ([]byte, error) {
 		if err != nil {
 			return acks, err
 		}
-		switch p.qos {
-		case 1:
+		switch {
+		case c.mute:
+		case p.qos == 1:
 			acks = appendAck(acks, typePuback, p.id)
-		case 2:
+		case p.qos == 2:
 			acks = appendAck(acks, typePubrec, p.id)
 		}
 		c.ev.message(c, &p)

@@ -44,6 +44,15 @@ type Report struct {
 	LiveBefore   *Latency `json:"live_latency_before_ms,omitempty"`
 	LiveDuring   *Latency `json:"live_latency_during_ms,omitempty"`
 
+	// What others got and cost alone, and beside hostile clients.
+	AlonePerSecond  float64 `json:"alone_deliveries_per_second,omitempty"`
+	BesidePerSecond float64 `json:"beside_deliveries_per_second,omitempty"`
+	AloneCPU        float64 `json:"alone_broker_cpu,omitempty"` // s a second
+	BesideCPU       float64 `json:"beside_broker_cpu,omitempty"`
+	Attempts        uint64  `json:"ended_attempts,omitempty"` // connections of hostile clients that the broker refused or ended
+	AttemptsWhy     string  `json:"ended_attempts_why,omitempty"`
+	FloodAcked      uint64  `json:"flood_acked,omitempty"`
+
 	Disconnected    int    `json:"disconnected"`
 	DisconnectedWhy string `json:"disconnected_why,omitempty"`
 
@@ -119,6 +128,14 @@ func (r *Report) Text(w io.Writer) error {
 	}
 	if r.LiveDuring != nil {
 		row("live meanwhile", "%s", r.LiveDuring)
+	}
+	if r.AlonePerSecond > 0 {
+		row("others", "%s deliveries/s alone, %s/s beside; %.3f and %.3f s of the broker's CPU a second", count(r.AlonePerSecond),
+			count(r.BesidePerSecond), r.AloneCPU, r.BesideCPU)
+		row("hostile", "%d connections refused or ended, %d messages acknowledged", r.Attempts, r.FloodAcked)
+		if r.AttemptsWhy != "" {
+			row("", "the first: %s", r.AttemptsWhy)
+		}
 	}
 	if r.RSS > 0 {
 		row("broker", "%.2f s of CPU, %.1f MB resident (%.1f MB before)", r.CPUSeconds, float64(r.RSS)/1e6, float64(r.RSSBefore)/1e6)

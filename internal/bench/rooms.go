@@ -19,6 +19,7 @@ type Rooms struct {
 	Rooms      int
 	Readers    int // of each room
 	Stuck      int // more readers of each room, who never read; nothing is expected of them
+	Slow       int // likewise: of three one never reads, one reads a byte a second, one never acknowledges
 	Publishers int
 	QoS        byte // of publishing and of subscribing
 
@@ -42,6 +43,7 @@ func (o *Rooms) validate() error {
 	if err := checkAll(
 		checkCount("rooms", "--rooms", o.Rooms, 1, maxRooms), checkCount("readers", "-c", o.Readers, 1, math.MaxInt32),
 		checkCount("readers who never read", "--stuck", o.Stuck, 0, math.MaxInt32),
+		checkCount("slow readers", "--slow", o.Slow, 0, math.MaxInt32),
 		checkCount("publishers", "--publishers", o.Publishers, 1, maxPublishers),
 		checkCount("bytes, of which the generator needs some,", "-s", o.Size, stampLen, maxSize),
 		checkQoS(o.QoS), checkRate("--rate", o.Rate), checkRate("-R", o.ConnRate), period{o.Warmup, o.Duration}.check(),
@@ -69,7 +71,9 @@ type rooms struct {
 
 	readers    []reader    // by the number of their connection
 	publishers []publisher // by noPublisher - 1 - that number
-	ring       []underway  // message n is at n & (len-1)
+	crawling   []*conn     // read a byte a second
+	nextByte   int64
+	ring       []underway // message n is at n & (len-1)
 	payload    []byte
 	packet     []byte
 
@@ -168,10 +172,17 @@ func (r *rooms) build(ctx context.Context) error {
 			add(len(r.readers)).sub = sub
 			r.readers = append(r.readers, reader{room, newOrder(o.Publishers)})
 		}
-		for range o.Stuck {
+		for i := range o.Stuck + o.Slow {
 			n := add(noPublisher)
 			n.sub = sub
-			stuck = append(stuck, n)
+			switch {
+			case i < o.Stuck || i%3 == 0:
+				stuck = append(stuck, n)
+			case i%3 == 1:
+				r.crawling = append(r.crawling, n)
+			default:
+				n.mute = true
+			}
 		}
 	}
 	if err := r.connect(ctx, conns, o.ConnRate); err != nil {
@@ -179,6 +190,9 @@ func (r *rooms) build(ctx context.Context) error {
 	}
 	r.locked(func() {
 		for _, n := range stuck {
+			n.stopReading()
+		}
+		for _, n := range r.crawling {
 			n.stopReading()
 		}
 	})
@@ -208,6 +222,12 @@ func (r *rooms) settled() bool {
 func (r *rooms) step(start int64) error {
 	wait := longWait
 	r.locked(func() {
+		if now := r.tick(); now >= r.nextByte {
+			r.nextByte = now + int64(time.Second)
+			for _, n := range r.crawling {
+				n.readByte()
+			}
+		}
 		switch {
 		case r.o.Rate > 0:
 			wait = r.postDue(start)

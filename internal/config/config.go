@@ -191,6 +191,9 @@ type Limits struct {
 	Connections           int
 	ConnectionsPerAddress int
 	ConnectRate           int // new connections per second and address
+	Connecting            int // CONNECTs worked on at once
+	ConnectQueue          int // and waiting
+	FloodRefusals         int // of a device, before it is sent away
 	RegisterRate          int // registrations, likewise
 	ConnectTimeout        time.Duration
 	KeepaliveMin          time.Duration

@@ -17,7 +17,7 @@ most 50 messages a second; slow down (limits.messages_per_second)".
 
 On the ops listener ` + "`/metrics`" + ` has every limit twice: ` + "`madang_limit{limit=\"limits.message\"}`" + ` is its value (seconds and bytes),
 and ` + "`madang_limit_refusals_total{limit=\"limits.message\"}`" + ` how often it refused, cut, slowed or ended something, where
-"over it" says anything. A flood is refused again and again; after 500 refusals in a row the connection ends with 0x96.
+"over it" says anything. A flood is refused again and again, then sent away (limits.flood_refusals).
 
 SIGHUP takes all of them over, but for those marked "start": at once, also for connections there are, except what their CONNACK
 has told them (Receive Maximum, Maximum Packet Size, keep-alive, session expiry), which is for new ones. Rates are of this

@@ -113,7 +113,7 @@ func TryDial(t testing.TB, at Addresses, o Options) (*Client, error) {
 	}
 	c := &Client{t: t, o: o, conn: conn, changed: make(chan struct{}), done: make(chan struct{})}
 	t.Cleanup(c.Cut)
-	if err := c.write(connectPacket(o)); err != nil {
+	if err := c.write(ConnectPacket(o)); err != nil {
 		return nil, err
 	}
 	timer := time.AfterFunc(o.Hears, func() { _ = conn.Close() })
@@ -179,7 +179,8 @@ func (c *webConn) Write(p []byte) (int, error) {
 	return len(p), c.ws.WriteMessage(websocket.BinaryMessage, p)
 }
 
-func connectPacket(o Options) *packets.Packet {
+// ConnectPacket is the CONNECT that Dial sends.
+func ConnectPacket(o Options) *packets.Packet {
 	pk := &packets.Packet{
 		ProtocolVersion: o.Version, FixedHeader: packets.FixedHeader{Type: packets.Connect},
 		Connect: packets.ConnectParams{

@@ -48,6 +48,7 @@ type options struct {
 	duration, timeout time.Duration
 	peers             []string
 	out, json         string
+	hostile           bool
 }
 
 func parse(args []string, stderr io.Writer) (*options, error) {
@@ -56,6 +57,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	fl.SetOutput(stderr)
 	rows := fl.String("rows", "", "measure only rows whose name matches this `regexp`")
 	peers := fl.String("peers", strings.Join(peerNames(), ","), "`list` of brokers beside madang")
+	fl.BoolVar(&o.hostile, "hostile", false, "measure what hostile clients cost others instead")
 	fl.IntVar(&o.runs, "runs", 3, "`number` of runs, of which the median counts")
 	fl.DurationVar(&o.duration, "duration", 10*time.Second, "`time` that is measured in a run")
 	fl.DurationVar(&o.timeout, "timeout", 3*time.Minute, "longest `time` of a run, with all before and after")
@@ -91,7 +93,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	groups, err := selected(rowGroups(), o.rows)
+	groups := rowGroups()
+	if o.hostile {
+		groups = hostileGroups()
+	}
+	groups, err = selected(groups, o.rows)
 	if err != nil {
 		return err
 	}

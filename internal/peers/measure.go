@@ -42,6 +42,11 @@ func (m *meter) measure(ctx context.Context, b *broker, w *row) (*report, error)
 func (m *meter) run(ctx context.Context, b *broker, w *row) (*report, error) {
 	dir := filepath.Join(m.dir, "run")
 	defer os.RemoveAll(dir)
+	if b.name == ours && len(w.madang) > 0 {
+		limited := *b
+		limited.args = slices.Concat(b.args, w.madang)
+		b = &limited
+	}
 	p, err := start(ctx, b, dir)
 	if err != nil {
 		return nil, err

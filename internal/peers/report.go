@@ -31,6 +31,15 @@ type report struct {
 	DrainSeconds    float64 `json:"drain_seconds"`
 	SessionsPresent int     `json:"sessions_present"`
 
+	LiveBefore *latency `json:"live_latency_before_ms"`
+	LiveDuring *latency `json:"live_latency_during_ms"`
+	Alone      float64  `json:"alone_deliveries_per_second"`
+	Beside     float64  `json:"beside_deliveries_per_second"`
+	AloneCPU   float64  `json:"alone_broker_cpu"`
+	BesideCPU  float64  `json:"beside_broker_cpu"`
+	Attempts   float64  `json:"ended_attempts"`
+	FloodAcked float64  `json:"flood_acked"`
+
 	raw json.RawMessage // the line as it was printed
 }
 

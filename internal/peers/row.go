@@ -15,13 +15,14 @@ type row struct {
 	args    []string // of madang bench
 	figures []figure
 
-	timed    bool    // it lasts for a time that can be chosen
-	null     bool    // the null broker can do it
-	rate     float64 // messages a second, 0 = as many as the broker makes
-	readers  int     // of each message; known where there is a rate
-	overload bool    // more is offered than a broker must deliver
-	stuck    int     // readers who never read: a broker may end their connections
-	sessions int     // that come back and must still be there
+	madang   []string // more arguments of Madang
+	timed    bool     // it lasts for a time that can be chosen
+	null     bool     // the null broker can do it
+	rate     float64  // messages a second, 0 = as many as the broker makes
+	readers  int      // of each message; known where there is a rate
+	overload bool     // more is offered than a broker must deliver
+	stuck    int      // readers who never read: a broker may end their connections
+	sessions int      // that come back and must still be there
 }
 
 // group is a table.
