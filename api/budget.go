@@ -132,7 +132,7 @@ type body struct {
 	control *http.ResponseController
 	mine    *transfer // nil before the first Read
 	cut     atomic.Bool
-	left    int64 // bytes that may come yet
+	left    int64 // bytes that may come yet; below 0: what is announced is too long, and not waited for
 	err     error // that ended reading
 }
 
@@ -144,7 +144,10 @@ func (b *body) Read(p []byte) (n int, err error) {
 			_ = b.control.SetReadDeadline(long)
 		})
 	}
-	n, err = b.ReadCloser.Read(p[:min(int64(len(p)), max(b.left, 0)+1)])
+	if b.left < 0 {
+		return 0, errLong
+	}
+	n, err = b.ReadCloser.Read(p[:min(int64(len(p)), b.left+1)])
 	b.mine.grow(int64(n))
 	if b.cut.Load() {
 		n, err = 0, errBodies

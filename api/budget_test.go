@@ -139,7 +139,7 @@ func TestUnsentBodyIsCut(t *testing.T) {
 	ts := transfers{limit: 10}
 	read := make(chan struct{})
 	_, done := unfinished(t, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n12345", func(w http.ResponseWriter, r *http.Request) error {
-		b := &body{ReadCloser: r.Body, of: &ts, control: http.NewResponseController(w)}
+		b := &body{ReadCloser: r.Body, of: &ts, control: http.NewResponseController(w), left: 100}
 		defer b.finish(r, 0)
 		if _, err := io.ReadFull(b, make([]byte, 5)); err != nil {
 			return err

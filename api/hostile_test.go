@@ -67,7 +67,7 @@ func TestGarbageRequests(t *testing.T) {
 		"chunked twice":          {post + "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 501},
 		"two lengths":            {post + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400},
 		"negative length":        {post + "Content-Length: -3\r\n\r\nabc", 400},
-		"claimed length":         {post + "Content-Length: 9999999999999\r\n\r\nabc", 400},
+		"claimed length":         {post + "Content-Length: 9999999999999\r\n\r\nabc", 413},
 		"length is not reached":  {post + "Content-Length: 300\r\n\r\nabc", 400},
 		"unknown expectation":    {post + "Expect: 99\r\nContent-Length: 3\r\n\r\nabc", 417},
 		"huge header":            {post + "X: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", 431},

@@ -13,9 +13,9 @@ import (
 
 // Posts and other writes use the quota that connections by MQTT use; reads and logins do not.
 func TestQuota(t *testing.T) {
-	q := quota.New(quota.Limits{Messages: 1})
-	r := newRig(t, func(_ *calls.Config, c *Config) { c.Quotas = q }).rooms()
 	synctest.Test(t, func(t *testing.T) {
+		q := quota.New(quota.Limits{Messages: 1})
+		r := newRig(t, func(_ *calls.Config, c *Config) { c.Quotas = q }).rooms()
 		const post = "POST /rooms/pub/messages"
 		mqtt := q.Of(quota.Holder(auth.Identity{Namespace: "chat", User: "alice"}, remoteAddr(request("", "GET /", ""))))
 		defer mqtt.Done()
@@ -61,10 +61,10 @@ func TestQuota(t *testing.T) {
 
 // Guests share the quota of their address; bytes count as well as messages.
 func TestQuotaOfGuestsAndBytes(t *testing.T) {
-	r := newRig(t, func(_ *calls.Config, c *Config) {
-		c.Quotas = quota.New(quota.Limits{Bytes: 100, Largest: 1000})
-	}).rooms()
 	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *calls.Config, c *Config) {
+			c.Quotas = quota.New(quota.Limits{Bytes: 100, Largest: 1000})
+		}).rooms()
 		body := make([]byte, 900)
 		for i := range body {
 			body[i] = 'x'

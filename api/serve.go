@@ -26,6 +26,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = body
 	default:
 		b := &body{ReadCloser: r.Body, of: &a.budgets.bodies, left: a.mostOfBody(), control: http.NewResponseController(w)}
+		if r.ContentLength > b.left {
+			b.left = -1
+		}
 		defer b.finish(r, a.cfg.Discard())
 		r = r.WithContext(r.Context()) // a copy: net/http looks at the body of its own
 		r.Body = b
