@@ -58,7 +58,7 @@ func TestWritesPerMessage(t *testing.T) {
 			if commands > messages+placesSpare {
 				t.Errorf("%d commands for %d messages", commands, messages)
 			}
-			if keys > 5+2*placesSpare/float64(messages) { // entry, head, numbering, answers, applied index (storage.TestWritesPerMessage)
+			if keys > 6+2*placesSpare/float64(messages) { // entry, head, numbering, answers, applied index, chain (storage.TestWritesPerMessage)
 				t.Errorf("%.2f keys per message", keys)
 			}
 		})
