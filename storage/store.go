@@ -401,10 +401,11 @@ var ErrDamaged = errors.New("a file of the store is damaged: `madang verify` tel
 	"or restore a backup")
 
 // unreadable says of an error of Pebble's at its start what to do. What the disk itself says, and a store of a newer release,
-// are no damage.
+// are no damage; that a file is missing, in a store that is there, is.
 func unreadable(err error) error {
 	var disk syscall.Errno
-	if errors.As(err, &disk) || errors.Is(err, os.ErrNotExist) || strings.Contains(err.Error(), "format major version") {
+	missing := errors.Is(err, os.ErrNotExist) && !errors.Is(err, pebble.ErrDBDoesNotExist)
+	if errors.As(err, &disk) && !missing || errors.Is(err, pebble.ErrDBDoesNotExist) || strings.Contains(err.Error(), "format major version") {
 		return err
 	}
 	return fmt.Errorf("%w (%w)", ErrDamaged, err)

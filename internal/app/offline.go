@@ -90,8 +90,8 @@ func verifyBoth(d cluster.Disk, log string, store storage.Options, fault func(er
 		fault(err)
 	case s.Applied < l.Synced:
 		fault(fmt.Errorf("%w (store applied %d, mark says %d)", cluster.ErrBehindMark, s.Applied, l.Synced))
-	case s.Applied > max(l.Last, l.Mark, l.Synced):
-		fault(fmt.Errorf("%w (applied %d, log ends at %d, snapshot covers %d)", cluster.ErrLogLost, s.Applied, l.Last, l.Mark))
+	case s.Applied > max(l.Last, l.Mark, l.Synced), l.First > l.Mark+1:
+		fault(fmt.Errorf("%w (applied %d, log from %d to %d, snapshot covers %d)", cluster.ErrLogLost, s.Applied, l.First, l.Last, l.Mark))
 	}
 	return l, s, nil
 }
