@@ -67,8 +67,7 @@ func (w *worker) encode(dst []byte, k storage.RoomKey, e *storage.Entry, version
 		w.user = entryProperties(w.user[:0], e)
 		p.user = w.user
 		if e.Expiry > 0 {
-			_, now := w.b.cfg.Store.Applied()
-			p.expiry = uint32(max((e.Expiry-now)/1000, 1))
+			p.expiry = uint32(max((e.Expiry-w.b.cfg.Store.Now())/1000, 1))
 		}
 	}
 	return p.encode(dst, version)
@@ -213,11 +212,9 @@ func (w *worker) deliver(cur *cursor, e *storage.Entry) {
 			return
 		}
 	}
-	if e.Expiry > 0 && cur.behind {
-		if _, now := w.b.cfg.Store.Applied(); e.Expiry <= now {
-			cur.expired++
-			return
-		}
+	if e.Expiry > 0 && cur.behind && e.Expiry <= w.b.cfg.Store.Now() {
+		cur.expired++
+		return
 	}
 	if e.Collapse != "" && cur.behind {
 		gone, err := w.b.cfg.Store.Collapsed(cur.room.key, e)

@@ -96,6 +96,16 @@ func (l *logTime) now(wall, mono time.Duration) (time.Duration, timeEvent) {
 	}
 }
 
+// follow returns log time on a node that does not lead: it runs by mono and is drawn to a wall clock that is a little
+// ahead, and believes no other. What the leader made of it comes with its next entry.
+func (l *logTime) follow(wall, mono time.Duration) time.Duration {
+	l.run(mono)
+	if wall > l.at && wall-l.at <= stepAtOnce {
+		l.at = wall
+	}
+	return l.at
+}
+
 // destructionHeld reports whether log time jumped by more than a minute within the last hour.
 func (l *logTime) destructionHeld(mono time.Duration) bool {
 	return l.held && mono < l.heldUntil

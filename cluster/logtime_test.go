@@ -183,3 +183,27 @@ func TestLogTimeNeverGoesBack(t *testing.T) {
 		}
 	})
 }
+
+// A node that follows runs on between the entries it applies, is drawn to a wall clock that is a little ahead, and leaves it
+// to the leader to believe any other.
+func TestFollowerRunsOnBetweenEntries(t *testing.T) {
+	const s = time.Second
+	var l logTime
+	l.start(time.Hour, 0)
+	l.observe(2*time.Hour, s)
+	for i, st := range []struct{ wall, mono, want time.Duration }{
+		{2*time.Hour + 3*s, 4 * s, 3 * s},                       // both ran on
+		{2*time.Hour + 12*s, 5 * s, 12 * s},                     // 8 s ahead
+		{2*time.Hour - time.Minute, 7 * s, 14 * s},              // behind
+		{3 * time.Hour, 8 * s, 15 * s},                          // far ahead,
+		{4 * time.Hour, time.Hour + 8*s, time.Hour + 15*s},      // for an hour
+		{3*time.Hour + 20*s, time.Hour + 8*s, time.Hour + 20*s}, // and right again
+	} {
+		if got := l.follow(st.wall, st.mono); got-2*time.Hour != st.want {
+			t.Errorf("step %d: %v after the entry, want %v", i, got-2*time.Hour, st.want)
+		}
+	}
+	if l.destructionHeld(2 * time.Hour) {
+		t.Error("a follower holds what destroys")
+	}
+}

@@ -42,8 +42,16 @@ func (n *Node) logTimeEvent(e timeEvent) {
 }
 
 // LogTime returns the log time, in ms since the epoch, that an entry stamped now would get. On a node that does not
-// lead it goes on from the last applied entry.
-func (n *Node) LogTime() int64 { return n.stamp() }
+// lead it goes on from the last applied entry, as far as that can be known there: a jump is the leader's to believe.
+func (n *Node) LogTime() int64 {
+	n.timeMu.Lock()
+	if !n.timeLead {
+		defer n.timeMu.Unlock()
+		return n.time.follow(n.read()).Milliseconds()
+	}
+	n.timeMu.Unlock()
+	return n.stamp()
+}
 
 // DestructionHeld reports whether expiry and retention must not be proposed: log time jumped by more than a minute
 // within the last hour, and a wrong clock could still be put right. It is known to the node that led at the jump.

@@ -13,7 +13,7 @@ import (
 type Rooms interface {
 	Room(k storage.RoomKey) (*storage.Room, error)
 	Member(k storage.RoomKey, user string) (storage.Member, error)
-	Applied() (index uint64, logTime int64)
+	Now() int64 // log time, ms; it goes on while nothing is written
 	Blocked(ns, by, other string) (bool, error)
 }
 
@@ -41,7 +41,7 @@ func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if is, _ := m.Silenced(a.now()); is == storage.Banned && !id.Admin {
+		if is, _ := m.Silenced(a.Rooms.Now()); is == storage.Banned && !id.Admin {
 			return false, nil
 		}
 	}
@@ -52,12 +52,6 @@ func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
 		return true, nil
 	}
 	return a.Joined(id, k)
-}
-
-// now is the log's time, which mutes and bans are measured by.
-func (a Access) now() int64 {
-	_, now := a.Rooms.Applied()
-	return now
 }
 
 // Joined reports whether id is a member of the room.
@@ -91,7 +85,7 @@ func (a Access) mayWriteLive(id auth.Identity, k storage.RoomKey) *problem.Probl
 	if err != nil {
 		return refusal(err)
 	}
-	if is, ms := m.Silenced(a.now()); is != storage.Done {
+	if is, ms := m.Silenced(a.Rooms.Now()); is != storage.Done {
 		return problem.New(problem.Code(is.String()), "").After(time.Duration(ms) * time.Millisecond)
 	}
 	if m.Role == "" && !id.Guest && r.Kind != storage.Public {

@@ -20,7 +20,7 @@ func (s *Store) LastMessage(k RoomKey) (last, edit *Entry, err error) {
 	if err != nil || r == nil {
 		return nil, nil, err
 	}
-	_, now := s.Applied()
+	now := s.Now()
 	for before, looked := r.Head.Seq+1, 0; looked < lastLook; {
 		es, err := s.EntriesBefore(k, before, lastChunk, int(^uint(0)>>1))
 		if err != nil || len(es) == 0 {

@@ -40,7 +40,7 @@ type Find struct {
 // Search returns the newest messages of the room before a seq that have what is searched for, in their present form, and
 // neither are deleted nor have expired; newest first. next is where to go on, 0 = all of the room has been looked at.
 func (s *Store) Search(k RoomKey, f Find, before uint64) (found []*Entry, next uint64, err error) {
-	_, now := s.Applied()
+	now := s.Now()
 	err = s.snapshot(func(r pebble.Reader) error {
 		w := &seeker{f: f, k: k, r: r, now: now}
 		*f.Work -= workRoom

@@ -59,12 +59,13 @@ type Store struct {
 
 	// applyMu serialises Apply, Swap and Close. Lock order: applyMu, dbMu, rooms.mu, cell.mu.
 	applyMu  sync.Mutex
-	meta     meta                 // as committed; changed under applyMu, read through metaMu
-	nodes    map[string]nodeState // numbering; owned by Apply
-	epochs   map[SessionID]uint64 // newest epoch of sessions that published lately; owned by Apply
-	accounts map[UserKey]*account // users who did something lately, nil = there is no such user; owned by Apply
-	feed     feed                 // as meta
-	chain    *chain               // owned by Apply
+	meta     meta                         // as committed; changed under applyMu, read through metaMu
+	nodes    map[string]nodeState         // numbering; owned by Apply
+	clock    atomic.Pointer[func() int64] // see Clock
+	epochs   map[SessionID]uint64         // newest epoch of sessions that published lately; owned by Apply
+	accounts map[UserKey]*account         // users who did something lately, nil = there is no such user; owned by Apply
+	feed     feed                         // as meta
+	chain    *chain                       // owned by Apply
 	metaMu   sync.RWMutex
 	stats    Stats // under metaMu
 

@@ -64,7 +64,7 @@ func (c *Calls) readable(id auth.Identity, name string) (*storage.Room, storage.
 
 // banned refuses one who is banned from a room now.
 func (c *Calls) banned(m storage.Member) *problem.Problem {
-	_, now := c.cfg.Store.Applied()
+	now := c.cfg.Store.Now()
 	is, ms := m.Silenced(now)
 	if is != storage.Banned {
 		return nil

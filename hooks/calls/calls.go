@@ -54,6 +54,7 @@ type Store interface {
 	SessionsOf(ns, user string, limit int) ([]*storage.Session, error)
 	Pushes(ns, user string) ([]storage.PushOf, error)
 	Applied() (index uint64, logTime int64)
+	Now() int64 // log time
 	Watch() *storage.Watcher
 	People
 }

@@ -131,7 +131,7 @@ func (f *Follower) look() (Followed, error) {
 		out.Gap = &Gap{From: f.next, To: h.First - 1, First: h.First}
 		f.next = h.First
 	}
-	_, now := f.c.cfg.Store.Applied()
+	now := f.c.cfg.Store.Now()
 	for f.next <= h.Seq && len(out.Entries) == 0 {
 		es, err := f.c.cfg.Store.Entries(r.Key, f.next, h.Seq, followEntries, followBytes)
 		if err != nil {

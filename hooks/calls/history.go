@@ -165,7 +165,7 @@ type window struct {
 }
 
 func (c *Calls) windowOf(room *storage.Room, chat bool, budget int) *window {
-	_, now := c.cfg.Store.Applied()
+	now := c.cfg.Store.Now()
 	return &window{store: c.cfg.Store, room: room, chat: chat, now: now, budget: budget, bytes: budget, work: examined}
 }
 

@@ -56,7 +56,7 @@ func (c *Calls) Members(_ context.Context, id auth.Identity, in MembersInput) (M
 		return MembersPage{}, c.broken(err)
 	}
 	page := MembersPage{Members: make([]ListedMember, 0, len(list)), Total: room.Members}
-	_, now := c.cfg.Store.Applied()
+	now := c.cfg.Store.Now()
 	for i, m := range list {
 		if i == limit {
 			page.More, page.Next = true, list[i-1].User

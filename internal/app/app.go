@@ -211,6 +211,7 @@ func (a *App) openData(o *Options) error {
 		return dataError(dir, errors.Join(err, closePort(cc.Port)))
 	}
 	a.node = node
+	store.Clock(node.LogTime)
 	a.onStop("log", func(ctx context.Context) error {
 		a.closing.Store(true)
 		return node.Close(ctx)
