@@ -111,8 +111,11 @@ func (w *worker) attach(c *client, k storage.RoomKey, next uint64) *cursor {
 		if next > 0 {
 			cur.next = next
 		}
-	} else if next > 0 && next < cur.next {
-		cur.next, cur.page = next, nil
+	} else {
+		w.rouse(cur)
+		if next > 0 && next < cur.next {
+			cur.next, cur.page = next, nil
+		}
 	}
 	cur.filters = filters
 	if seen := oversees(filters); seen != cur.oversees {
@@ -190,6 +193,7 @@ func (w *worker) drop(cur *cursor) {
 		w.leaveBehind(moved) // the sweep will not come by its new place
 	}
 	delete(c.cursors, r.key)
+	delete(w.asleep, cur)
 	w.setValues(cur, 0)
 	cur.filters = nil
 	w.setHere(cur)
@@ -219,11 +223,13 @@ func (w *worker) setAccess(cur *cursor, next uint64) {
 	case cur.asleep && may:
 		cur.next = min(max(cur.next, w.head(cur.room)+1), next)
 		cur.asleep = false
+		delete(w.asleep, cur)
 		w.owe(cur, cur.values, true)
 		w.giveStates(cur, nil)
 		w.giveLiveOf(cur, cur.filters)
 	case !may:
 		cur.asleep, cur.page = true, nil
+		w.dozes(cur, err != nil)
 	}
 	w.setHere(cur)
 }

@@ -19,6 +19,7 @@ const sliceInspected = 256
 // tokens that end. Once a second.
 func (w *worker) inspect() {
 	w.inspected = 0
+	w.wakeUp()
 	w.tellHeads()
 	w.tellReceipts()
 }

@@ -215,6 +215,7 @@ func (w *worker) attachExisting(c *client, k storage.RoomKey, next uint64) *curs
 	if cur == nil {
 		return nil
 	}
+	w.rouse(cur)
 	if next < cur.next {
 		cur.next, cur.page = next, nil
 	}

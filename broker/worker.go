@@ -30,9 +30,10 @@ type worker struct {
 	alone   bool // somebody runs tasks, once it is stopped
 
 	rooms       map[storage.RoomKey]*room
-	clients     []*client // in no order; a client knows its place
-	joiners     clientsOf // with a filter on joined rooms
-	readers     clientsOf // with a filter on me/read
+	asleep      map[*cursor]int64 // kept so by a ban, and the log time when it ends
+	clients     []*client         // in no order; a client knows its place
+	joiners     clientsOf         // with a filter on joined rooms
+	readers     clientsOf         // with a filter on me/read
 	overseers   overseers
 	overseeing  atomic.Bool                            // there are some
 	lookers     map[presence.User]map[*client]struct{} // with a filter that names the user's presence
@@ -62,7 +63,7 @@ type userKey struct{ ns, user string }
 func newWorker(b *Broker) *worker {
 	return &worker{
 		b: b, wake: make(chan struct{}, 1), perSlice: sliceReaders,
-		rooms: map[storage.RoomKey]*room{}, joiners: clientsOf{}, readers: clientsOf{}, overseers: overseers{},
+		rooms: map[storage.RoomKey]*room{}, asleep: map[*cursor]int64{}, joiners: clientsOf{}, readers: clientsOf{}, overseers: overseers{},
 		lookers: map[presence.User]map[*client]struct{}{}, knowers: clientsOf{}, gazers: overseers{},
 	}
 }

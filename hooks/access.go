@@ -54,6 +54,23 @@ func (a Access) MayRead(id auth.Identity, k storage.RoomKey) (bool, error) {
 	return a.Joined(id, k)
 }
 
+// BanEnds returns the log time, after now, at which a ban that keeps id from reading the room ends; 0 = there is none, or it
+// has no end. Whoever may not read before asks again then.
+func (a Access) BanEnds(id auth.Identity, k storage.RoomKey, now int64) (int64, error) {
+	if !k.IsRoom() {
+		return 0, nil
+	}
+	r, err := a.Rooms.Room(k)
+	if err != nil || r == nil || !r.Restricted {
+		return 0, err
+	}
+	m, err := a.Rooms.Member(k, id.User)
+	if err != nil || m.Banned <= now || m.Banned == storage.Forever {
+		return 0, err
+	}
+	return m.Banned, nil
+}
+
 // Joined reports whether id is a member of the room.
 func (a Access) Joined(id auth.Identity, k storage.RoomKey) (bool, error) {
 	if id.Guest {

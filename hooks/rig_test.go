@@ -18,6 +18,7 @@ import (
 // can fail.
 type rooms struct {
 	*storage.Store
+	log       *callstest.Log
 	frozen    map[string]bool
 	operators map[string]string // room -> user
 	err       error
@@ -79,6 +80,7 @@ func newRules(t testing.TB) (*hooks.Publishing, *rooms) {
 	}
 	store := &rooms{
 		Store:     log.Store,
+		log:       log,
 		frozen:    map[string]bool{"fpub": true, "fopen": true, "fpriv": true},
 		operators: map[string]string{"priv": "oscar", "fpub": "oscar", "fpriv": "oscar"},
 	}
