@@ -50,7 +50,9 @@ type Calls interface {
 	Meta(r *storage.Room) []byte                           // payload of the room's topic meta
 	Head(h storage.Head, last, edit *storage.Entry) []byte // of head; its newest message and what it says since, nil = none
 	SeesUser(id auth.Identity, user string) (bool, error)  // whether the presence of a user is for id
-	Knows(ns, user string) ([]string, error)               // those whose presence users/+/presence is about
+	// Apart reports whether id is one of a direct room's two with a block between them.
+	Apart(id auth.Identity, k storage.RoomKey) (bool, error)
+	Knows(ns, user string) ([]string, error) // those whose presence users/+/presence is about
 }
 
 // Limits bound what one connection and the node may take. Zero means no limit where the comment does not say otherwise.

@@ -172,8 +172,8 @@ func (w *worker) passLive(l *hooks.Live, from *client, kept bool) {
 func (w *worker) tellLive(r *room, l *hooks.Live, from *client, kept bool) {
 	for _, cur := range r.cursors {
 		c := cur.client
-		if cur.asleep || c.conn.Queued() >= w.b.queueRoom() {
-			continue // at most once: a full socket misses it
+		if cur.asleep || c.conn.Queued() >= w.b.queueRoom() || w.apart(cur) {
+			continue // at most once: a full socket misses it; and that a value went says that its writer did
 		}
 		w.sendLive(c, cur.filters, l, from, kept)
 	}
@@ -216,6 +216,9 @@ func (w *worker) giveLive(c *client, s *sub) {
 
 // giveLiveOf gives the live values of a room that the filters take.
 func (w *worker) giveLiveOf(cur *cursor, filters []*sub) {
+	if w.apart(cur) {
+		return
+	}
 	for _, l := range w.b.live.in(cur.room.key, w.b.now()) {
 		w.sendLive(cur.client, filters, &l, nil, true)
 	}

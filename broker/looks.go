@@ -182,6 +182,7 @@ func (w *worker) lookAgain(ns string) {
 
 // related looks again at who of two users may see the other.
 func (w *worker) related(ns, one, two string) {
+	w.parted(ns, one, two)
 	for _, pair := range [...][2]string{{one, two}, {two, one}} {
 		for c := range w.lookers[presence.User{NS: ns, User: pair[0]}] {
 			if c.sid.User == pair[1] {

@@ -140,7 +140,7 @@ func (w *worker) receipt(r *room, m *storage.MarkChange) {
 	payload := toJSON(receipt{User: m.User, Seq: m.Mark.Read, Delivered: m.Mark.Delivered})
 	for _, cur := range r.cursors {
 		c := cur.client
-		if cur.asleep || cur.values&valueReceipts == 0 || c.conn.Queued() >= w.b.queueRoom() {
+		if cur.asleep || cur.values&valueReceipts == 0 || c.conn.Queued() >= w.b.queueRoom() || w.apart(cur) {
 			continue // at most once: a full socket misses it, and the next one says more
 		}
 		if joined, err := w.b.cfg.Rules.Access.Joined(c.identity(), r.key); err == nil && joined {

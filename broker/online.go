@@ -218,7 +218,7 @@ func (w *worker) roomNews(n *presence.RoomNews) {
 	}
 	turned := n.Turned && n.Room.V > before
 	for _, cur := range r.cursors {
-		if cur.asleep {
+		if cur.asleep || w.apart(cur) {
 			continue
 		}
 		if n.Occupancy {
@@ -244,10 +244,37 @@ func (w *worker) giveOnline(cur *cursor) {
 		cur.owed &^= valuePresence | valueOccupancy
 		return
 	}
+	if cur.owed&(valuePresence|valueOccupancy) != 0 && w.apart(cur) {
+		online = &presence.Room{Online: []presence.Online{}}
+	}
 	if cur.owed&valuePresence != 0 {
 		w.sendValue(cur, topic.Presence, valuePresence, roster(online))
 	}
 	if cur.owed&valueOccupancy != 0 {
 		w.sendValue(cur, topic.Occupancy, valueOccupancy, occupancy(online))
+	}
+}
+
+// apart reports whether the reader is one of a direct room's two with a block between them. Then nobody is there for the
+// reader, and nobody has read anything.
+func (w *worker) apart(cur *cursor) bool {
+	if !topic.IsDirect(cur.room.key.Room) {
+		return false
+	}
+	apart, err := w.b.cfg.Calls.Apart(cur.client.identity(), cur.room.key)
+	if err != nil {
+		w.b.log.Error("read blocks", "room", cur.room.key.Room, "err", err)
+	}
+	return apart || err != nil
+}
+
+// parted tells the readers of two users' direct room who is there now: nobody while one has blocked the other.
+func (w *worker) parted(ns, one, two string) {
+	r := w.rooms[storage.RoomKey{NS: ns, Room: topic.DirectRoom(one, two)}]
+	if r == nil {
+		return
+	}
+	for _, cur := range r.cursors {
+		w.owe(cur, valuePresence|valueOccupancy, false)
 	}
 }

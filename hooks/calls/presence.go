@@ -104,11 +104,19 @@ func (c *Calls) UserPresence(_ context.Context, id auth.Identity, user string) (
 	return PresenceOf{user, c.cfg.Online.UserPresence(id.Namespace, user)}, nil
 }
 
-// RoomPresence returns who is in a room the caller may read.
+// RoomPresence returns who is in a room the caller may read. In a direct room nobody is there for one of the two while there
+// is a block between them.
 func (c *Calls) RoomPresence(_ context.Context, id auth.Identity, name string) (RoomPresence, error) {
 	room, _, err := c.readable(id, name)
 	if err != nil {
 		return RoomPresence{}, err
+	}
+	apart, err := c.Apart(id, room.Key)
+	if err != nil {
+		return RoomPresence{}, c.broken(err)
+	}
+	if apart {
+		return nobody{}.RoomPresence(room.Key), nil
 	}
 	return c.cfg.Online.RoomPresence(room.Key), nil
 }
@@ -135,6 +143,19 @@ func (c *Calls) SeesUser(id auth.Identity, user string) (bool, error) {
 		}
 	}
 	return c.shareRoom(id.Namespace, id.User, user)
+}
+
+// Apart reports whether id is one of a direct room's two with a block between them: what tells that the other is there, or
+// has read something, is not for id then. As of a single user's presence, admins and auditors see all.
+func (c *Calls) Apart(id auth.Identity, k storage.RoomKey) (bool, error) {
+	if c.cfg.Relations == nil || id.Admin || id.Auditor || !topic.IsDirect(k.Room) {
+		return false, nil
+	}
+	one, two, ok := topic.SplitDirect(k.Room)
+	if !ok || id.User != one && id.User != two {
+		return false, nil
+	}
+	return c.apart(k.NS, one, two)
 }
 
 // apart reports whether one of two users has blocked the other.
