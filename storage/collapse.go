@@ -3,11 +3,13 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 )
 
 // Of messages of one writer with the same collapse_key only the newest is delivered late: to whoever was there they come as
 // they are sent. The room remembers the newest of each, and, to forget it with the entry, the key by seq. A key is its
-// writer's: nobody takes the place of what another one wrote.
+// writer's: nobody takes the place of what another one wrote. What has been replaced stays so when the newest is deleted: its
+// stub keeps the key, and is what there is of them.
 
 const collapseVersion = 1
 
@@ -22,6 +24,27 @@ func collapseBySeqKey(r RoomKey, seq uint64) []byte {
 func (t *tx) rememberCollapse(d *draft, e *Entry) {
 	t.set(collapseKey(d.key, e.User, e.Collapse), withNumber([]byte{collapseVersion}, e.Seq))
 	t.set(collapseBySeqKey(d.key, e.Seq), append(appendSized([]byte{collapseVersion}, e.User), e.Collapse...))
+}
+
+// disownCollapsed gives an entry of a user who is deleted, and with it those it has replaced or that have replaced it, another
+// key, which says nothing of the user: the seq of the newest of them. Entries come in order, so that the newest is the last to
+// be asked about. It returns the key, "" when none is kept.
+func (t *tx) disownCollapsed(k RoomKey, seq uint64, user, name string) string {
+	newest, err := decodeCollapse(t.get(collapseKey(k, user, name)))
+	if err != nil {
+		t.fail(fmt.Errorf("%w: entry %d of room %q", err, seq, k.Room))
+	}
+	if newest < seq {
+		t.forgetCollapsed(k, seq, user, name)
+		return ""
+	}
+	next := strconv.FormatUint(newest, 10)
+	t.set(collapseKey(k, DeletedUser, next), withNumber([]byte{collapseVersion}, newest))
+	t.set(collapseBySeqKey(k, seq), append(appendSized([]byte{collapseVersion}, DeletedUser), next...))
+	if newest == seq {
+		t.del(collapseKey(k, user, name))
+	}
+	return next
 }
 
 // forgetCollapsed forgets the key of one entry, unless a newer one has it.

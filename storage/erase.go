@@ -40,9 +40,6 @@ func (t *tx) mayErase(d *draft, c *Append, role Role) (*Entry, Result) {
 func (t *tx) erase(d *draft, e, by *Entry, c *Append) {
 	t.unfold(d, e)
 	t.stub(d, e, []byte(`,"data":{},"deleted":true`))
-	if e.Collapse != "" {
-		t.forgetCollapsed(d.key, e.Seq, e.User, e.Collapse)
-	}
 	if c.From.User != e.User {
 		t.audit(d, by, AuditRecord{By: c.From.User, Act: TypeDelete, User: e.User, Target: e.Seq, Reason: c.Reason})
 	}
@@ -67,7 +64,7 @@ func (t *tx) unfold(d *draft, e *Entry) {
 // stub replaces what an entry says by tail.
 func (t *tx) stub(d *draft, e *Entry, tail []byte) {
 	stub := *e
-	stub.Erased, stub.Was, stub.Device, stub.Collapse = e.size(), 0, "", ""
+	stub.Erased, stub.Was, stub.Device = e.size(), 0, ""
 	stub.JSON = appendJSON(nil, d.key, &stub, Actor{User: e.User}, "", tail)
 	stub.Device = e.Device
 	t.replace(d, &stub)

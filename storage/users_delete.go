@@ -173,8 +173,7 @@ func (t *tx) takeNameOff(d *draft, seq uint64, user string, mode DeleteMode) {
 			t.takeReaction(d, e, user)
 		}
 		if e.Collapse != "" {
-			t.forgetCollapsed(d.key, seq, user, e.Collapse)
-			next.Collapse = ""
+			next.Collapse = t.disownCollapsed(d.key, seq, user, e.Collapse)
 		}
 	}
 	if _, inbox := d.key.InboxUser(); inbox {
