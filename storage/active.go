@@ -3,6 +3,10 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // When a user was active last is one number per user. Nodes tell it for many users at once, at most once a minute for
@@ -66,4 +70,30 @@ func (s *Store) LastActive(ns, user string) (int64, error) {
 		return 0, fmt.Errorf("user %q: %w", user, err)
 	}
 	return at, nil
+}
+
+// Namespaces returns, in byte order, the namespaces in which somebody was active, or that have a room, a session or a user.
+func (s *Store) Namespaces() (out []string, err error) {
+	found := map[string]struct{}{}
+	err = s.snapshot(func(r pebble.Reader) error {
+		for _, prefix := range []byte{prefixActive, prefixRoom, prefixSession, prefixUser} {
+			from, to := []byte{prefix}, []byte{prefix + 1}
+			for more := true; more; { // one key of each namespace is looked at
+				more = false
+				if err := scanRange(r, from, to, func(k, _ []byte) (bool, error) {
+					n, err := names(k, 1)
+					if err != nil {
+						return false, err
+					}
+					found[n[0]] = struct{}{}
+					from, more = end(key(prefix, n[0])), true
+					return false, nil
+				}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	return slices.Sorted(maps.Keys(found)), err
 }

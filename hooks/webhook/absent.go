@@ -37,6 +37,7 @@ type PeopleStore interface {
 	Member(k storage.RoomKey, user string) (storage.Member, error)
 	Mark(k storage.RoomKey, user string) (storage.Mark, error)
 	Pushes(ns, user string) ([]storage.PushOf, error)
+	Namespaces() ([]string, error)
 	Watch() *storage.Watcher
 }
 
@@ -167,21 +168,28 @@ func (p *People) follow() {
 	}
 }
 
-// begin tells who is online, when this node begins to lead.
+// begin tells who is online, when this node begins to lead; also of a namespace where nobody is: those who were there when
+// the last leader ended are offline now.
 func (p *People) begin() {
+	known, err := p.cfg.Store.Namespaces()
+	if err != nil {
+		known = nil // the store is broken, which others say
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.leads = true
 	all := map[string][]string{}
+	for _, ns := range known {
+		all[ns] = []string{}
+	}
 	for k := range p.online {
 		all[k.ns] = append(all[k.ns], k.user)
 	}
 	now := clock.Now().UnixMilli()
 	for ns, users := range all {
 		slices.Sort(users)
-		page := 0
-		for some := range slices.Chunk(users, syncPage) {
-			page++
+		for page := 1; page == 1 || (page-1)*syncPage < len(users); page++ {
+			some := users[(page-1)*syncPage : min(page*syncPage, len(users))]
 			p.cfg.Hooks.Notify(Event{
 				ID:   ns + "/" + TypeUserSync + "-" + strconv.FormatInt(now, 10) + "-" + strconv.Itoa(page),
 				Type: TypeUserSync, At: now, Namespace: ns,

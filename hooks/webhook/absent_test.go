@@ -73,3 +73,37 @@ func absent(t *testing.T, to *receiver, node func(int) *testcluster.Node) {
 		t.Errorf("told too much: %+v", to.all())
 	}
 }
+
+// After everybody is gone with the node, a new start says so, by namespace: those who were told online are offline.
+func TestNobodyIsOnlineAfterAStart(t *testing.T) {
+	t.Parallel()
+	to := newReceiver(t)
+	n := testcluster.Start(t, testcluster.Options{File: configure(t, "", to.URL, "    events: [\"user.*\"]\n")})
+	fed(t, n)
+	for _, user := range []string{"ann", "other/bob"} {
+		mqtttest.Dial(t, n.At(), mqtttest.Options{User: user, ClientID: "laptop"}).Say("r", "hello")
+	}
+	synced := func() (out []string) {
+		for _, e := range to.all() {
+			if e.Type == "user.sync" && e.Data.Page == 1 && e.Data.Last {
+				out = append(out, fmt.Sprint(e.Namespace, e.Data.Online))
+			}
+		}
+		return out
+	}
+	mqtttest.Eventually(t, "both are online", func() bool {
+		n := 0
+		for _, e := range to.all() {
+			if e.Type == "user.online" {
+				n++
+			}
+		}
+		return n == 2
+	})
+	before := len(synced())
+	n.Restart()
+	mqtttest.Eventually(t, "nobody is online", func() bool {
+		all := synced()[before:]
+		return slices.Contains(all, "chat[]") && slices.Contains(all, "other[]")
+	})
+}

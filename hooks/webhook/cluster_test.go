@@ -78,6 +78,10 @@ type event struct {
 		By    string
 		Data  struct{ Text, Event, User string }
 
+		Online []string
+		Page   int
+		Last   bool
+
 		Message struct{ Data struct{ Text string } }
 		Devices []struct{ Device, Provider, Token string }
 	}
