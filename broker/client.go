@@ -73,6 +73,8 @@ type client struct {
 	replies *calls.Replies
 	calling atomic.Int32 // calls that run
 
+	farewell farewell
+
 	// Shared with the worker through its inbox.
 	queued  atomic.Bool // on the worker's dirty list
 	pubacks pubacks

@@ -96,15 +96,19 @@ func (c *client) describe() calls.Connected {
 	}
 }
 
-// kick closes connections and returns when they have ended, and what they left is with the log, or after a moment.
+// kick closes connections and returns when they have ended, and what they left is with the log, or after a moment. That of
+// the client who asks for it ends after the answer.
 func (b *Broker) kick(ctx context.Context, q *deviceQuestion) {
 	all := b.clientsOf(q)
 	for _, c := range all {
-		c.disconnect(reasonAdministrative)
+		c.sendAway(reasonAdministrative)
 	}
 	limit := time.NewTimer(kickWait)
 	defer limit.Stop()
 	for _, c := range all {
+		if c == callerOf(ctx) {
+			continue
+		}
 		select {
 		case <-c.released:
 		case <-limit.C:

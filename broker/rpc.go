@@ -33,7 +33,10 @@ func (c *client) call(in *hooks.Call, qos byte, correlation []byte) *problem.Pro
 		defer c.calling.Add(-1)
 		ctx, cancel := context.WithTimeout(c.ctx, callTime)
 		defer cancel()
-		ctx = calls.WithAddr(ctx, c.conn.RemoteAddr().Addr())
+		ctx = calls.WithAddr(context.WithValue(ctx, callerKey{}, c), c.conn.RemoteAddr().Addr())
+		if endsItself(in.Method) {
+			defer c.mayEnd()()
+		}
 		c.reply(c.b.cfg.Calls.Serve(ctx, c.identity(), c.replies, c.methods(), in.Method, in.Payload), qos, correlation)
 	})
 	return nil

@@ -62,7 +62,11 @@ func (b *Broker) fence(t storage.Taken) {
 		return
 	}
 	c.taken.Store(true)
-	c.disconnect(reasonTakenOver)
+	if t.Epoch == 0 {
+		c.sendAway(reasonTakenOver)
+	} else {
+		c.disconnect(reasonTakenOver)
+	}
 }
 
 // finish ends everything of a connection: cursors, calls, its hold on the session, its will. After it c.finished is closed.

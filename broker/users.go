@@ -25,7 +25,7 @@ func (b *Broker) recheck(c *client) {
 	old := c.id.Load()
 	id, err := b.cfg.Auth.Recheck(*old)
 	if err != nil {
-		c.disconnect(reasonNotAuthorized)
+		c.sendAway(reasonNotAuthorized)
 		return
 	}
 	if c.id.CompareAndSwap(old, &id) { // else it was renewed meanwhile
