@@ -110,6 +110,7 @@ func New(cfg Config) (*API, error) {
 	a.registerUsers(h)
 	a.registerRooms(h)
 	a.registerMessages(h)
+	a.registerSync(h)
 	a.registerModeration(h)
 	a.registerState(h)
 	a.registerPeople(h)

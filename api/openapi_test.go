@@ -82,7 +82,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 		"POST /rooms/{room}/freeze", "POST /rooms/{room}/import", "POST /rooms/{room}/invite", "POST /rooms/{room}/join",
 		"POST /rooms/{room}/kick", "POST /rooms/{room}/leave", "POST /rooms/{room}/messages", "POST /rooms/{room}/mute",
 		"POST /rooms/{room}/pin", "POST /rooms/{room}/read", "POST /rooms/{room}/role", "POST /rooms/{room}/slow",
-		"POST /rooms/{room}/unban", "POST /rooms/{room}/unfreeze", "POST /rooms/{room}/unmute", "POST /users",
+		"POST /rooms/{room}/unban", "POST /rooms/{room}/unfreeze", "POST /rooms/{room}/unmute", "POST /sync", "POST /users",
 		"POST /webhooks/{name}/dead/retry", "PUT /me/blocks/{user}", "PUT /me/contacts/{user}",
 		"PUT /me/devices/{device}/push", "PUT /rooms/{room}/state/{key}",
 	}, routes); diff != "" {

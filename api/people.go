@@ -8,7 +8,6 @@ import (
 
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/calls"
-	"github.com/madang-chat/madang/storage"
 )
 
 type (
@@ -134,8 +133,8 @@ func (a *API) registerBroadcasts(h huma.API) {
 			return nil, fail(err)
 		}
 		defer done()
-		return answered(c.History(ctx, identityOf(ctx), calls.HistoryInput{
-			Room: storage.BroadcastLog("").Room, Before: in.Before.pointer(), After: in.After.pointer(), Limit: in.Limit,
+		return answered(c.Broadcasts(ctx, identityOf(ctx), calls.BroadcastsInput{
+			Before: in.Before.pointer(), After: in.After.pointer(), Limit: in.Limit,
 		}))
 	})
 }

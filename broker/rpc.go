@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,25 +60,13 @@ func (c *client) authRenew(ctx context.Context, params json.RawMessage) (json.Ra
 	var in struct {
 		Token string `json:"token"`
 	}
-	if err := strict(params, &in); err != nil {
+	if err := calls.Params(params, &in); err != nil {
 		return nil, err
 	}
 	if bad := c.renew(ctx, in.Token); bad != nil {
 		return nil, bad
 	}
 	return json.Marshal(map[string]any{"user": c.sid.User, "expires_at": c.identity().Expires.UnixMilli()})
-}
-
-func strict(params json.RawMessage, into any) error {
-	if len(params) == 0 {
-		params = json.RawMessage("{}")
-	}
-	dec := json.NewDecoder(bytes.NewReader(params))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return problem.New(problem.BadPayload, "The params are not right: %v.", err)
-	}
-	return nil
 }
 
 // reply sends an answer at the QoS of its call. At QoS 1 it waits for room in the window as long as the connection lasts.
@@ -107,7 +94,7 @@ func (c *client) sessionSet(params json.RawMessage) (json.RawMessage, error) {
 		Backlog *uint64  `json:"backlog"`
 		Focus   []string `json:"focus"`
 	}
-	if err := strict(params, &in); err != nil {
+	if err := calls.Params(params, &in); err != nil {
 		return nil, err
 	}
 	const maxFocus = 100
@@ -157,7 +144,7 @@ func (c *client) replayCall(ctx context.Context, params json.RawMessage) (json.R
 		Since *uint64 `json:"since"`
 		Last  *int    `json:"last"`
 	}
-	if err := strict(params, &in); err != nil {
+	if err := calls.Params(params, &in); err != nil {
 		return nil, err
 	}
 	r := topic.Replay{Mode: topic.ReplaySince}

@@ -415,7 +415,14 @@ func TestLogout(t *testing.T) {
 		if got := byPassword.Ended(); got != v5(as, 0x87) {
 			t.Errorf("%v: ended with %#x", as, got)
 		}
-		dial(one, "tablet", "pw").Disconnect() // the password is as good as ever
+		byPassword = dial(one, "tablet", "pw") // the password is as good as ever
+		other.Subscribe("chat/me/reply")
+		if got := string(call(t, other, "logout", `{"device":"tablet"}`)); got != `{"user":"ann","device":"tablet"}` {
+			t.Errorf("%v: logged out %s", as, got)
+		}
+		if got := byPassword.Ended(); got != v5(as, 0x87) {
+			t.Errorf("%v: by rpc, ended with %#x", as, got)
+		}
 		if err := other.Ping(); err != nil {
 			t.Errorf("another device: %v", err)
 		}

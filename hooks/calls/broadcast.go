@@ -28,6 +28,22 @@ func (c *Calls) Broadcast(ctx context.Context, id auth.Identity, in PostInput) (
 	return c.post(ctx, cmd)
 }
 
+// BroadcastsInput are the params of broadcast.list.
+type BroadcastsInput struct {
+	Before *uint64 `json:"before,omitempty"` // the entries before this seq
+	After  *uint64 `json:"after,omitempty"`  // the entries after this seq
+	Limit  int     `json:"limit,omitempty"`  // 0 = 50, at most 1000
+
+	budget int // bytes of JSON; 0 = the default
+}
+
+// Broadcasts returns a page of what was said to everybody.
+func (c *Calls) Broadcasts(ctx context.Context, id auth.Identity, in BroadcastsInput) (Page, error) {
+	return c.History(ctx, id, HistoryInput{
+		Room: storage.BroadcastLog(id.Namespace).Room, Before: in.Before, After: in.After, Limit: in.Limit, budget: in.budget,
+	})
+}
+
 // DraftBroadcast returns the command of an MQTT payload, as Draft does for one to a room.
 func (c *Calls) DraftBroadcast(id auth.Identity, typ string, payload []byte, opt envelope.Options) (*storage.Append, error) {
 	if err := mayBroadcast(id); err != nil {

@@ -2,12 +2,14 @@ package calls
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -113,6 +115,12 @@ var builtIn = map[string]func(*Calls) Method{
 			return c.RoomsList(ctx, id, in)
 		})
 	},
+	"room.search": func(c *Calls) Method {
+		return typed(func(ctx context.Context, id auth.Identity, in RoomSearchInput) (RoomsPage, error) {
+			in.budget = maxResult - pageAround
+			return c.RoomSearch(ctx, id, in)
+		})
+	},
 	"search": func(c *Calls) Method {
 		return typed(func(ctx context.Context, id auth.Identity, in SearchInput) (Found, error) {
 			in.budget = maxResult - pageAround
@@ -164,6 +172,22 @@ var builtIn = map[string]func(*Calls) Method{
 	"user.delete":   func(c *Calls) Method { return typed(c.UserDelete) },
 	"user.search":   func(c *Calls) Method { return typed(c.UserSearch) },
 
+	"state.get":      func(c *Calls) Method { return typed(c.State) },
+	"state.set":      func(c *Calls) Method { return typed(c.PutState) },
+	"logout":         func(c *Calls) Method { return typed(c.Logout) },
+	"register_token": func(c *Calls) Method { return typed(c.RegisterToken) },
+	"broadcast.list": func(c *Calls) Method {
+		return typed(func(ctx context.Context, id auth.Identity, in BroadcastsInput) (Page, error) {
+			in.budget = maxResult - pageAround
+			return c.Broadcasts(ctx, id, in)
+		})
+	},
+	"broadcast.post": func(c *Calls) Method {
+		return func(ctx context.Context, id auth.Identity, params json.RawMessage) (any, error) {
+			return c.Broadcast(ctx, id, PostInput{ContentType: "application/json", Body: params})
+		}
+	},
+
 	"webhooks":       func(c *Calls) Method { return typed(c.Webhooks) },
 	"webhooks.dead":  func(c *Calls) Method { return typed(c.WebhookDead) },
 	"webhooks.retry": func(c *Calls) Method { return typed(c.WebhookRetry) },
@@ -192,12 +216,32 @@ func typed[In, Out any](call func(context.Context, auth.Identity, In) (Out, erro
 	}
 }
 
-// Params decodes the params of a method into a struct. Unknown keys and wrong types are bad_payload, saying which.
+// Params decodes the params of a method into a struct. Unknown keys and wrong types are bad_payload, saying which, and of an
+// unknown key also which ones there are.
 func Params(params json.RawMessage, into any) error {
-	if err := strictJSON(params, into); err != nil {
-		return problem.New(problem.BadPayload, "params: %s.", jsonFault(err))
+	err := strictJSON(params, into)
+	if err == nil {
+		return nil
 	}
-	return nil
+	fault := jsonFault(err)
+	if strings.HasPrefix(fault, "unknown field ") {
+		fault += "; there are " + cmp.Or(strings.Join(paramNames(reflect.TypeOf(into).Elem()), " "), "none")
+	}
+	return problem.New(problem.BadPayload, "params: %s.", fault)
+}
+
+// paramNames are the keys that JSON has for a struct.
+func paramNames(t reflect.Type) (names []string) {
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "":
+			names = append(names, paramNames(f.Type)...)
+		case f.IsExported() && name != "-":
+			names = append(names, cmp.Or(name, f.Name))
+		}
+	}
+	return names
 }
 
 func strictJSON(b []byte, into any) error {

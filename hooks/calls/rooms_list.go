@@ -80,6 +80,20 @@ func (c *Calls) RoomsList(_ context.Context, id auth.Identity, in RoomsListInput
 	return page, nil
 }
 
+// RoomSearchInput are the params of RoomSearch.
+type RoomSearchInput struct {
+	Query string `json:"q,omitempty"`     // whose id or name holds this, whatever its case; all when not given
+	Limit int    `json:"limit,omitempty"` // 0 = 100, at most 1000
+	After string `json:"after,omitempty"` // the "next" of the page before
+
+	budget int // bytes of JSON; 0 = the default
+}
+
+// RoomSearch returns public rooms.
+func (c *Calls) RoomSearch(ctx context.Context, id auth.Identity, in RoomSearchInput) (RoomsPage, error) {
+	return c.RoomsList(ctx, id, RoomsListInput{Public: true, Query: in.Query, Limit: in.Limit, After: in.After, budget: in.budget})
+}
+
 // roomLister fills a page.
 type roomLister struct {
 	c     *Calls

@@ -72,6 +72,30 @@ func (c *Calls) SetState(ctx context.Context, id auth.Identity, in StateInput, c
 	return StateSet{Room: in.Room, Key: in.Key, Ver: res.Epoch, Seq: res.Seq, TS: res.TS}, nil
 }
 
+// StateSetInput are the params of state.set.
+type StateSetInput struct {
+	Room  string          `json:"room"`
+	Key   string          `json:"key"`
+	Data  json.RawMessage `json:"data,omitempty"`   // absent or null: the key is deleted
+	IfVer *uint64         `json:"if_ver,omitempty"` // the version it must have; 0 = it must not be set
+}
+
+// PutState is SetState for a value that is JSON. As over HTTP a condition needs data beside it, which may be null.
+func (c *Calls) PutState(ctx context.Context, id auth.Identity, in StateSetInput) (StateSet, error) {
+	var body []byte
+	if in.Data != nil || in.IfVer != nil {
+		var err error
+		body, err = encode(struct {
+			Data  json.RawMessage `json:"data,omitempty"`
+			IfVer *uint64         `json:"if_ver,omitempty"`
+		}{in.Data, in.IfVer})
+		if err != nil {
+			return StateSet{}, err
+		}
+	}
+	return c.SetState(ctx, id, StateInput{Room: in.Room, Key: in.Key}, "application/json", body)
+}
+
 // stateType is what the value of a state key is parsed as: any JSON, or bytes.
 const stateType = "state"
 

@@ -105,8 +105,9 @@ var table = []one{
 	{rpc: "blocks.list", http: "GET /me/blocks", may: user, once: true},
 	{rpc: "blocks.add", http: "PUT /me/blocks/{user}", params: with("user", outcast), may: user, once: true},
 	{rpc: "blocks.remove", http: "DELETE /me/blocks/{user}", params: with("user", outcast), may: user, once: true},
-	{http: "GET /broadcast", may: user, once: true},
-	{http: "POST /broadcast", params: with("data", "hear"), once: true, may: func(r role, _ hall) bool {
+	{rpc: "room.search", params: with("q", "o"), may: anybody, once: true},
+	{rpc: "broadcast.list", http: "GET /broadcast", may: user, once: true},
+	{rpc: "broadcast.post", http: "POST /broadcast", params: with("data", "hear"), once: true, may: func(r role, _ hall) bool {
 		return r == admin || r == alien // of their own namespace
 	}},
 	{rpc: "room.get", http: "GET /rooms/{room}", may: role.sees},
@@ -132,15 +133,15 @@ var table = []one{
 		return !r.isGuest() && r != foreign // the admin of the other namespace has just made one there
 	}, once: true},
 	{rpc: "user.register", http: "POST /users", params: newName, may: anybody, once: true},
-	{http: "POST /auth/register_token", params: with("user", "invited"), may: administers, once: true},
+	{rpc: "register_token", http: "POST /auth/register_token", params: with("user", "invited"), may: administers, once: true},
 	{http: "GET /users/{user}/export", params: with("user", registered), may: administers, once: true},
 	{rpc: "user.delete", http: "DELETE /users/{user}", params: newUser, may: administers, once: true},
 	{http: "GET /rooms/{room}/export", may: func(r role, h hall) bool {
 		return h != nowhere && (r == owner && h != direct || r == admin || r == auditor)
 	}},
 	{http: "GET /rooms/{room}/events", params: with("wait", 1, "after", 0), may: role.sees},
-	{http: "GET /rooms/{room}/state/{key}", params: with("key", "k"), may: role.sees},
-	{http: "PUT /rooms/{room}/state/{key}", params: with("key", "k", "data", 1), may: func(r role, h hall) bool {
+	{rpc: "state.get", http: "GET /rooms/{room}/state/{key}", params: with("key", "k"), may: role.sees},
+	{rpc: "state.set", http: "PUT /rooms/{room}/state/{key}", params: with("key", "k", "data", 1), may: func(r role, h hall) bool {
 		return r.writes(h) && (r.belongs(h) || r == admin)
 	}},
 	{http: "POST /rooms/{room}/messages", params: with("data", "hi"), may: role.writes},
@@ -213,11 +214,13 @@ var elsewhere = map[string]string{
 	"room.delete":              "TestDeleteRoom",
 
 	"POST /auth/logout": "package broker: TestLogout",
+	"logout":            "package broker: TestLogout",
 
 	"auth.renew":  "package broker: a token renews its own user only",
 	"session.set": "package broker: of the connection itself",
 	"replay":      "TestEveryReplay",
 	"sync":        "TestEveryReplay",
+	"POST /sync":  "TestEveryReplay",
 }
 
 // Whoever calls whatever about whichever room, over HTTP and by rpc with both versions: exactly what may be done is done.
@@ -436,11 +439,19 @@ func TestEveryReplay(t *testing.T) {
 			c := s.dial(r, as)
 			c.Subscribe(r.namespace() + "/me/reply")
 			for _, h := range halls {
-				synced := answerOf(t, c, r, "sync", map[string]any{"rooms": map[string]any{string(h): 0}})
-				given := strings.Contains(string(synced.Result), `"messages":[{`)
-				refused := synced.Error.Code != "" || strings.Contains(string(synced.Result), `"error":`)
-				if may := r.sees(h); may != given || may == refused {
-					t.Errorf("%v: %s syncs %s: %+v", as, r, h, synced)
+				asked := map[string]any{"rooms": map[string]any{string(h): 0}}
+				synced := answerOf(t, c, r, "sync", asked)
+				status, body := s.ask(r, "POST /sync", asked)
+				web, err := json.Marshal(body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for way, got := range map[string]string{as.String(): synced.Error.Code + string(synced.Result), "http": string(web)} {
+					given := strings.Contains(got, `"messages":[{`)
+					refused := !strings.HasPrefix(got, "{") || strings.Contains(got, `"error":`)
+					if may := r.sees(h); may != given || may == refused || status != http.StatusOK {
+						t.Errorf("%s: %s syncs %s: %s", way, r, h, got)
+					}
 				}
 				code := rpc(t, c, r, "replay", map[string]any{"room": string(h), "last": 5})
 				if code == "" {

@@ -19,11 +19,12 @@ var needs = map[string][]string{
 		"GET /whoami", "whoami", "session.set", "auth.renew",
 	},
 	"send_as": {
-		"POST /publish", "POST /publish/bulk", "POST /rooms/{room}/messages", "PUT /rooms/{room}/state/{key}",
+		"POST /publish", "POST /publish/bulk", "POST /rooms/{room}/messages", "PUT /rooms/{room}/state/{key}", "state.set",
 		"POST /rooms/{room}/read", "read",
 	},
 	"read": {
 		"GET /rooms", "rooms.list", "GET /rooms/{room}", "room.get", "GET /rooms/{room}/messages", "history", "sync", "replay",
+		"POST /sync", "room.search", "state.get", "broadcast.list",
 		"GET /rooms/{room}/events", "GET /rooms/{room}/state/{key}", "GET /rooms/{room}/members", "members",
 		"GET /rooms/{room}/presence", "GET /users/{user}/presence", "presence.get", "GET /search", "search",
 		"GET /rooms/{room}/export", "GET /broadcast",
@@ -42,14 +43,15 @@ var needs = map[string][]string{
 	},
 	"users": {
 		"POST /users", "user.register", "GET /users", "user.search", "GET /users/{user}", "user.get", "PATCH /users/{user}", "user.set",
-		"DELETE /users/{user}", "user.delete", "POST /auth/logout", "POST /auth/register_token", "GET /users/{user}/export",
+		"DELETE /users/{user}", "user.delete", "POST /auth/logout", "logout", "POST /auth/register_token", "register_token",
+		"GET /users/{user}/export",
 		"GET /me/contacts", "contacts.list", "PUT /me/contacts/{user}", "contacts.add", "DELETE /me/contacts/{user}", "contacts.remove",
 		"GET /me/blocks", "blocks.list", "PUT /me/blocks/{user}", "blocks.add", "DELETE /me/blocks/{user}", "blocks.remove",
 		"GET /me/inbox", "inbox", "POST /me/inbox/read", "GET /me/devices", "devices.list", "PUT /me/devices/{device}/push", "devices.push",
 		"GET /users/{user}/devices", "DELETE /me/devices", "DELETE /me/devices/{device}", "DELETE /users/{user}/devices",
 		"DELETE /users/{user}/devices/{device}", "devices.kick",
 	},
-	"broadcast": {"POST /broadcast"},
+	"broadcast": {"POST /broadcast", "broadcast.post"},
 	"admin": {
 		"GET /webhooks", "GET /webhooks/{name}/dead", "POST /webhooks/{name}/dead/retry", "webhooks", "webhooks.dead", "webhooks.retry",
 		"POST /rooms/{room}/import", "GET /cluster", "GET /cluster/backup", "POST /cluster/add", "POST /cluster/drain",
