@@ -15,7 +15,8 @@ const (
 )
 
 // Replies remembers the answers of one connection, so that a call repeated under its id has no second effect. The oldest
-// are forgotten, large ones first. The zero value is ready; it is safe for concurrent use.
+// are forgotten, large ones first. They end with the connection: clients count their ids from 1 each time they connect, and
+// one that was remembered longer would get the answer to another call. The zero value is ready; it is safe for concurrent use.
 type Replies struct {
 	mu    sync.Mutex
 	byID  map[string]*reply
