@@ -41,9 +41,15 @@ type published struct {
 	Properties      *publishProperties `json:"properties,omitempty"`
 }
 
+// publishProperties are those that EMQX takes. Of some nothing comes, as by MQTT: a message that is stored has data, and its
+// readers are told of its type.
 type publishProperties struct {
-	MessageExpiry  uint32            `json:"message_expiry_interval,omitempty" doc:"seconds"`
-	UserProperties map[string]string `json:"user_properties,omitempty" doc:"cid: the same message sent again under it is stored once"`
+	MessageExpiry   uint32            `json:"message_expiry_interval,omitempty" doc:"seconds"`
+	UserProperties  map[string]string `json:"user_properties,omitempty" doc:"cid: the same message sent again under it is stored once"`
+	PayloadFormat   int               `json:"payload_format_indicator,omitempty" minimum:"0" maximum:"1" doc:"taken, and not passed on: readers are told whether it is text"`
+	ContentType     string            `json:"content_type,omitempty" doc:"taken, and not passed on: put it into data or meta"`
+	ResponseTopic   string            `json:"response_topic,omitempty" doc:"taken, and not passed on: an answer has reply_to"`
+	CorrelationData string            `json:"correlation_data,omitempty" doc:"taken, and not passed on: put it into meta"`
 }
 
 func (p *published) cid() string {
@@ -104,7 +110,7 @@ func (a *API) registerPublish(h huma.API) {
 	huma.Register(h, huma.Operation{
 		OperationID: "publish", Method: http.MethodPost, Path: "/publish", Tags: []string{"publish"},
 		Summary:     "Publish to a topic",
-		Description: "The body is JSON, or a form (application/x-www-form-urlencoded) with topic, payload, payload_encoding, clientid and cid.",
+		Description: "The body is JSON, or a form (application/x-www-form-urlencoded).",
 		Security:    byToken, BodyReadTimeout: messageReadTimeout, MaxBodyBytes: mostBody, Errors: errors,
 	}, func(ctx context.Context, in *publishRequest) (*answer[publishAnswer], error) {
 		p, bad := parsePublish(in)
@@ -122,7 +128,7 @@ func (a *API) registerPublish(h huma.API) {
 	body.Required = true
 	body.Content = map[string]*huma.MediaType{
 		"application/json":                  {Schema: schema},
-		"application/x-www-form-urlencoded": {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}},
+		"application/x-www-form-urlencoded": {Schema: formSchema()},
 	}
 	huma.Register(h, huma.Operation{
 		OperationID: "publish.bulk", Method: http.MethodPost, Path: "/publish/bulk", Tags: []string{"publish"},
@@ -212,8 +218,13 @@ func parsePublish(in *publishRequest) (p published, bad *problem.Problem) {
 	if bad != nil {
 		return p, bad
 	}
-	if p.PayloadEncoding != "" && p.PayloadEncoding != "plain" && p.PayloadEncoding != "base64" {
+	switch {
+	case p.PayloadEncoding != "" && p.PayloadEncoding != "plain" && p.PayloadEncoding != "base64":
 		return p, problem.New(problem.BadPayload, "payload_encoding: %.40q is none; plain and base64 are.", p.PayloadEncoding)
+	case p.QoS < 0 || p.QoS > 2:
+		return p, problem.New(problem.BadPayload, "qos: it is 0, 1 or 2.")
+	case p.Properties != nil && (p.Properties.PayloadFormat < 0 || p.Properties.PayloadFormat > 1):
+		return p, problem.New(problem.BadPayload, "payload_format_indicator: it is 0 or 1.")
 	}
 	if k := in.IdempotencyKey; k != "" {
 		if cid := p.cid(); cid != "" && cid != k {
@@ -224,29 +235,69 @@ func parsePublish(in *publishRequest) (p published, bad *problem.Problem) {
 	return p, nil
 }
 
+// formFields are those of a form, each with how it is read; false: it is none of its kind.
+var formFields = []struct {
+	name   string
+	schema huma.Schema
+	set    func(p *published, v string) bool
+}{
+	{
+		"topic", huma.Schema{Type: huma.TypeString, Description: "as by MQTT: chat/rooms/{room}/send, .../state/{key}, .../read"},
+		func(p *published, v string) bool { p.Topic = v; return true },
+	},
+	{"payload", huma.Schema{Type: huma.TypeString}, func(p *published, v string) bool { p.Payload = v; return true }},
+	{
+		"payload_encoding", huma.Schema{Type: huma.TypeString, Enum: []any{"plain", "base64"}},
+		func(p *published, v string) bool { p.PayloadEncoding = v; return true },
+	},
+	{
+		"clientid", huma.Schema{Type: huma.TypeString, Description: "shown as the device"},
+		func(p *published, v string) bool { p.ClientID = v; return true },
+	},
+	{
+		"cid", huma.Schema{Type: huma.TypeString, Description: "the same message sent again under it is stored once"},
+		func(p *published, v string) bool { p.setCID(v); return true },
+	},
+	{"qos", huma.Schema{Type: huma.TypeInteger, Enum: []any{0, 1, 2}}, func(p *published, v string) (ok bool) {
+		var err error
+		p.QoS, err = strconv.Atoi(v)
+		return err == nil
+	}},
+	{"retain", huma.Schema{Type: huma.TypeBoolean}, func(p *published, v string) (ok bool) {
+		var err error
+		p.Retain, err = strconv.ParseBool(v)
+		return err == nil
+	}},
+}
+
+func formSchema() *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{}, Required: []string{"topic"}, AdditionalProperties: false}
+	for i := range formFields {
+		s.Properties[formFields[i].name] = &formFields[i].schema
+	}
+	return s
+}
+
 func parseForm(body []byte) (p published, bad *problem.Problem) {
 	form, err := url.ParseQuery(string(body))
 	if err != nil || !allUTF8(form) {
 		return p, problem.New(problem.BadPayload, "The form is not well formed.")
 	}
 	for name, values := range form {
-		v := values[0]
-		switch {
-		case len(values) > 1:
+		if len(values) > 1 {
 			return p, problem.New(problem.BadPayload, "%.40q is in the form twice.", name)
-		case name == "topic":
-			p.Topic = v
-		case name == "payload":
-			p.Payload = v
-		case name == "payload_encoding":
-			p.PayloadEncoding = v
-		case name == "clientid":
-			p.ClientID = v
-		case name == "cid":
-			p.setCID(v)
-		case name == "qos", name == "retain":
-		default:
-			return p, problem.New(problem.BadPayload, "A form has no field %.40q; it takes topic, payload, payload_encoding, clientid and cid.", name)
+		}
+		known := false
+		for _, f := range formFields {
+			if f.name != name {
+				continue
+			}
+			if known = true; !f.set(&p, values[0]) {
+				return p, problem.New(problem.BadPayload, "%s: %.40q is no %s.", name, values[0], f.schema.Type)
+			}
+		}
+		if !known {
+			return p, problem.New(problem.BadPayload, "A form has no field %.40q; it takes topic, payload, payload_encoding, clientid, cid, qos and retain.", name)
 		}
 	}
 	return p, nil

@@ -3,8 +3,14 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/madang-chat/madang/hooks/problem"
 )
 
 func TestPublish(t *testing.T) {
@@ -30,6 +36,16 @@ func TestPublish(t *testing.T) {
 		{"carol", asJSON, `{"topic":"chat/rooms/pub/send","payload":"?","payload_encoding":"base64"}`, "bad_payload"},
 		{"carol", asJSON, `{"topic":"chat/rooms/pub/send","payload":"?","payload_encoding":"hex"}`, "bad_payload"},
 		{"carol", asJSON, `{"topic":"chat/rooms/pub/send","what":1}`, "bad_payload"},
+		{"bob", asJSON, `{"topic":"chat/rooms/priv/send","payload":"x","properties":{"payload_format_indicator":1,"message_expiry_interval":60,` +
+			`"response_topic":"a/b","correlation_data":"7","content_type":"text/plain","user_properties":{"a":"b"}}}`, `{"id":"priv:3","seq":3,"ts":TS}`},
+		{"bob", asForm, `topic=chat%2Frooms%2Fpriv%2Fsend&payload=eA==&payload_encoding=base64&clientid=pos&qos=2&retain=false`, `{"id":"priv:4","seq":4,"ts":TS}`},
+		{"carol", asJSON, `{"topic":"chat/rooms/pub/send","properties":{"payload_format_indicator":2}}`, "bad_payload"},
+		{"carol", asJSON, `{"topic":"chat/rooms/pub/send","properties":{"what":2}}`, "bad_payload"},
+		{"carol", asJSON, `{"topic":"chat/rooms/pub/send","qos":3}`, "bad_payload"},
+		{"carol", asJSON, `{"topic":"chat/rooms/pub/send","qos":-1}`, "bad_payload"},
+		{"carol", asForm, `topic=chat%2Frooms%2Fpub%2Fsend&qos=3`, "bad_payload"},
+		{"carol", asForm, `topic=chat%2Frooms%2Fpub%2Fsend&qos=two`, "bad_payload"},
+		{"carol", asForm, `topic=chat%2Frooms%2Fpub%2Fsend&retain=no`, "bad_payload"},
 		{"carol", asForm, `topic=a&topic=b`, "bad_payload"},
 		{"carol", asForm, `topic=a&what=b`, "bad_payload"},
 		{"carol", asForm, `%zz`, "bad_payload"},
@@ -50,6 +66,33 @@ func TestPublish(t *testing.T) {
 	}
 	if s := r.do("dave", "GET /rooms/pub/messages?limit=10", "").Body.String(); !strings.Contains(s, `"device":"pos-1"`) || !strings.Contains(s, `{"text":"a form"}`) {
 		t.Error(s)
+	}
+}
+
+// The fields of a form are in the OpenAPI document, and so are all the properties that are taken.
+func TestPublishIsDescribed(t *testing.T) {
+	d, _ := documentOf(t, newRig(t))
+	names := func(schema map[string]any) []string {
+		props, _ := schema["properties"].(map[string]any)
+		return slices.Sorted(maps.Keys(props))
+	}
+	content := d.Paths["/publish"]["post"].RequestBody.Content
+	if diff := cmp.Diff([]string{"cid", "clientid", "payload", "payload_encoding", "qos", "retain", "topic"},
+		names(content["application/x-www-form-urlencoded"].Schema)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{
+		"content_type", "correlation_data", "message_expiry_interval", "payload_format_indicator", "response_topic", "user_properties",
+	}, names(d.Components.Schemas["PublishProperties"])); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A token in an address would stand in logs: it is refused, with a word on what is in the way, also where a guest may read.
+func TestNoTokenInTheAddress(t *testing.T) {
+	r := newRig(t).rooms()
+	for _, line := range []string{"GET /rooms/pub/events?wait=0&access_token=alice", "GET /rooms/pub/messages?access_token=alice"} {
+		r.refused(r.do("", line, ""), 400, problem.BadPayload, "access_token")
 	}
 }
 
