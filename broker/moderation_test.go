@@ -2,9 +2,7 @@ package broker_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/madang-chat/madang/internal/mqtttest"
@@ -149,109 +147,6 @@ func TestDirectRoom(t *testing.T) {
 			t.Errorf("head %d", got)
 		}
 	})
-}
-
-// A flood from every node meets a freeze, a mute and a ban, each called on any node: nothing that they forbid has a place
-// between the call's and the one that lifts it, and who is banned hears nothing more.
-func TestNothingAfterTheCall(t *testing.T) {
-	t.Parallel()
-	for _, nodes := range []int{1, 3} {
-		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
-			if nodes == 1 {
-				nothingAfter(t, []*testcluster.Node{testcluster.Start(t, testcluster.Options{})})
-				return
-			}
-			nothingAfter(t, testcluster.StartCluster(t, nodes, 0, testcluster.Options{}).Nodes)
-		})
-	}
-}
-
-func nothingAfter(t *testing.T, nodes []*testcluster.Node) {
-	owners := make([]*mqtttest.Client, len(nodes))
-	for i, n := range nodes {
-		owners[i] = mqtttest.Dial(t, n.At(), mqtttest.Options{User: "owner", ClientID: fmt.Sprint(i)})
-		owners[i].Subscribe("chat/me/reply")
-	}
-	call(t, owners[0], "room.create", `{"room":"flood","kind":"public"}`)
-	stop := make(chan struct{})
-	var floods sync.WaitGroup
-	defer floods.Wait()
-	defer close(stop)
-	for i := range 2 * len(nodes) {
-		as := mqtttest.Flavours[i%len(mqtttest.Flavours)]
-		c := mqtttest.Dial(t, nodes[i%len(nodes)].At(), mqtttest.Options{Flavour: as, User: fmt.Sprint("u", i%2), ClientID: fmt.Sprint(i)})
-		floods.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, err := c.TryPublish(mqtttest.Message("chat/rooms/flood/send", "x", 1)); err != nil {
-					return
-				}
-			}
-		})
-	}
-	listener := mqtttest.Dial(t, nodes[len(nodes)-1].At(), mqtttest.Options{User: "u1", ClientID: "listener"})
-	listener.Subscribe(msgs("flood"))
-	last := nodes[len(nodes)-1]
-	place := func(r json.RawMessage) uint64 {
-		var a struct{ Seq uint64 }
-		if err := json.Unmarshal(r, &a); err != nil {
-			t.Fatal(err)
-		}
-		return a.Seq
-	}
-	type forbidden struct {
-		act, user string
-		from, to  uint64
-	}
-	var all []forbidden
-	for round := range 4 {
-		for i, act := range []struct{ do, undo, params, user string }{
-			{"mod.freeze", "mod.unfreeze", `{"room":"flood"}`, ""},
-			{"mod.mute", "mod.unmute", `{"room":"flood","user":"u0"}`, "u0"},
-			{"mod.ban", "mod.unban", `{"room":"flood","user":"u1"}`, "u1"},
-		} {
-			by := owners[(round+i)%len(owners)]
-			from := head(t, last, "flood")
-			mqtttest.Eventually(t, "the flood goes on", func() bool { return head(t, last, "flood") > from+10 })
-			f := forbidden{act: act.do, user: act.user, from: place(call(t, by, act.do, act.params))}
-			switch act.user {
-			case "":
-				for range 20 {
-					if err := by.Ping(); err != nil {
-						t.Fatal(err)
-					}
-				}
-			default:
-				mqtttest.Eventually(t, "others go on", func() bool { return head(t, last, "flood") > f.from+20 })
-			}
-			if act.user == "u1" {
-				if err := listener.Ping(); err != nil {
-					t.Fatal(err)
-				}
-				for listener.Waiting() > 0 {
-					listener.Next()
-				}
-				at := head(t, last, "flood")
-				mqtttest.Eventually(t, "others go on", func() bool { return head(t, last, "flood") > at+20 })
-				quiet(t, listener)
-			}
-			f.to = place(call(t, by, act.undo, act.params))
-			all = append(all, f)
-		}
-	}
-	entries := entriesOf(t, last, "flood", 1)
-	for _, f := range all {
-		for i := f.from; i < f.to-1; i++ { // entry i+1
-			if e := &entries[i]; e.Type != "system" && (f.user == "" || e.From.User == f.user) {
-				t.Errorf("%s at %d, lifted at %d: entry %d is of %s", f.act, f.from, f.to, e.Seq, e.From.User)
-			}
-		}
-	}
-	t.Logf("%d entries, %d acts", len(entries), 2*len(all))
 }
 
 // entriesOf returns the entries of a room from one on.
