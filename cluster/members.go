@@ -351,6 +351,9 @@ func (n *Node) admit(q question) error {
 	case !found && !q.Fresh:
 		return fmt.Errorf("node %q was removed from this cluster: empty its data directory to let it join anew", q.ID)
 	}
+	if q.Fresh {
+		n.admitted[q.ID] = q.Boot // before: what fails here may still be done, and then it asks again
+	}
 	id, address := raft.ServerID(q.ID), raft.ServerAddress(q.Address)
 	var f raft.IndexFuture
 	if found && m.Voter {
@@ -360,9 +363,6 @@ func (n *Node) admit(q question) error {
 	}
 	if err := f.Error(); err != nil {
 		return err
-	}
-	if q.Fresh {
-		n.admitted[q.ID] = q.Boot
 	}
 	delete(n.permits, q.ID)
 	n.log.Info("node taken in", "node", q.ID, "address", q.Address)
