@@ -39,7 +39,7 @@ func (a *API) registerState(h huma.API) {
 		OperationID: "state.set", Method: http.MethodPut, Path: path, Tags: []string{"state"},
 		Summary: "Set a state key, or delete it",
 		Description: "A body of type application/json is an envelope with data and, for a conditional write, if_ver; any other body is " +
-			"the value itself. No body, or data that is null, deletes the key.",
+			"the value itself. No body, or data that is null, deletes the key. A value has no ttl.",
 		Security: byToken, MaxBodyBytes: mostBody,
 		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict,
 			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType),

@@ -60,8 +60,9 @@ type Call struct {
 type Posting interface {
 	// MayPost says why id may not post to the room, whatever the message is.
 	MayPost(id auth.Identity, room string) error
-	// DraftState makes the command of a state value, or says why it may not be set. An empty payload deletes the key.
-	DraftState(id auth.Identity, room, key string, payload []byte) (*storage.SetState, error)
+	// DraftState makes the command of a state value, or says why it may not be set. An empty payload deletes the key. Of opt
+	// it takes the expiry, which no value may have.
+	DraftState(id auth.Identity, room, key string, payload []byte, opt envelope.Options) (*storage.SetState, error)
 	// ParseMark reads a read mark, or says why it is none.
 	ParseMark(id auth.Identity, room string, payload []byte) (storage.MarkOf, error)
 	// DraftBroadcast makes the command of a broadcast, or says why it may not be sent.
@@ -123,7 +124,7 @@ func (r *Publishing) Decide(p *Publish) (Action, *problem.Problem) {
 		}
 		return Action{Cheer: &Cheer{Room: k, Name: t.Name}}, nil
 	case topic.State:
-		s, err := r.Posting.DraftState(p.From, k.Room, t.Key, p.Payload)
+		s, err := r.Posting.DraftState(p.From, k.Room, t.Key, p.Payload, envelope.Options{MessageExpiry: p.Expiry})
 		if err != nil {
 			return Action{}, refusal(err)
 		}

@@ -101,9 +101,9 @@ const stateType = "state"
 
 // DraftState returns the command of a publish to state/{key}; the session is the caller's to add. It does not alias the
 // payload. An empty payload deletes the key.
-func (c *Calls) DraftState(id auth.Identity, room, key string, payload []byte) (*storage.SetState, error) {
+func (c *Calls) DraftState(id auth.Identity, room, key string, payload []byte, opt envelope.Options) (*storage.SetState, error) {
 	return c.stateOf(id, room, key, len(payload), func() (envelope.Message, *problem.Problem) {
-		return envelope.Parse(stateType, payload, envelope.Options{})
+		return envelope.Parse(stateType, payload, opt)
 	})
 }
 
@@ -134,6 +134,9 @@ func (c *Calls) stateOf(
 	m, p := parse()
 	if p != nil {
 		return nil, p
+	}
+	if m.TTL != 0 {
+		return nil, problem.New(problem.BadPayload, "A state value takes no ttl, nor a Message Expiry Interval: it stays until it is set again or deleted.")
 	}
 	cmd.Data, cmd.Base64, cmd.IfVer = append([]byte(nil), m.Data...), m.Base64, m.IfVer
 	if string(cmd.Data) == "null" { // {"data":null}: how a deletion is made conditional
