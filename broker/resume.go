@@ -147,23 +147,35 @@ func (b *Broker) seqAfter(k storage.RoomKey, pos uint64) (uint64, error) {
 // roomsPage is how many rooms of a user's list are read at a time.
 const roomsPage = 500
 
-// eachRoom calls f for the rooms of c's user, at most as many as a user may have.
+// eachRoom calls f for the rooms of c's user, at most as many as a user may have, and for as many direct rooms, which others
+// make: neither takes the place of the other.
 func (b *Broker) eachRoom(c *client, f func(storage.UserRoom) error) error {
-	after, n := "", 0
+	after, n, direct := "", 0, 0
+	limit := b.limits().RoomsPerUser
 	for {
 		page, err := b.cfg.Store.UserRooms(c.sid.NS, c.sid.User, after, roomsPage)
 		if err != nil || len(page) == 0 {
 			return err
 		}
+		after = page[len(page)-1].Room
 		for _, r := range page {
-			if n++; b.limits().RoomsPerUser > 0 && n > b.limits().RoomsPerUser {
-				return nil
+			count := &n
+			if topic.IsDirect(r.Room) {
+				count = &direct
 			}
-			if err := f(r); err != nil {
-				return err
+			if *count++; limit <= 0 || *count <= limit {
+				if err := f(r); err != nil {
+					return err
+				}
+			} else if count == &n {
+				if r.Room > topic.AfterDirect {
+					return nil
+				}
+			} else if after < topic.AfterDirect {
+				after = topic.AfterDirect
+				break
 			}
 		}
-		after = page[len(page)-1].Room
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -93,21 +94,33 @@ func (c *Calls) membership(
 	return m, nil
 }
 
-// roomLeft refuses one more membership to a user who has all that are allowed. The list lags behind the rooms by a few
+// roomLeft refuses one more membership to a user who has all that are allowed. Direct rooms do not count: strangers make them,
+// and would keep the user out of all others. The list lags behind the rooms by a few
 // commands, so the limit is not exact under concurrent calls; it guards memory, not a rule.
 func (c *Calls) roomLeft(ns, user string) error {
 	most := c.limits().RoomsPerUser
 	if most <= 0 {
 		return nil
 	}
-	rooms, err := c.cfg.Store.UserRooms(ns, user, "", most)
-	if err != nil {
-		return c.broken(err)
+	n := 0
+	for after := ""; ; {
+		rooms, err := c.cfg.Store.UserRooms(ns, user, after, most)
+		if err != nil {
+			return c.broken(err)
+		}
+		for _, r := range rooms {
+			if !topic.IsDirect(r.Room) {
+				n++
+			}
+		}
+		if n >= most {
+			return problem.Over(problem.Limit, limit.RoomsPerUser, "%s is in %d rooms, which is the limit; leave one first.", user, n)
+		}
+		if len(rooms) < most {
+			return nil
+		}
+		after = max(topic.AfterDirect, rooms[len(rooms)-1].Room)
 	}
-	if len(rooms) >= most {
-		return problem.Over(problem.Limit, limit.RoomsPerUser, "%s is in %d rooms, which is the limit; leave one first.", user, len(rooms))
-	}
-	return nil
 }
 
 func pageLimit(limit, def, most int) (int, error) {

@@ -128,6 +128,11 @@ func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Messag
 		cmd.AutoCreate, cmd.RoomsPerDay = storage.Direct, c.limits().RoomsPerDay
 	case c.cfg.AutoCreate != 0 && !id.Guest && topic.ValidRoom(k.Room):
 		cmd.AutoCreate, cmd.RoomsPerDay = c.cfg.AutoCreate, c.limits().RoomsPerDay
+		if room, err := c.cfg.Store.Room(k); err == nil && room == nil { // the message would make it, with its writer as owner
+			if err := c.roomLeft(id.Namespace, id.User); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return cmd, nil
 }

@@ -116,6 +116,9 @@ func DirectRoom(a, b string) string {
 	return directPrefix + a + "~" + b
 }
 
+// AfterDirect stands, in byte order, after all direct rooms and before whatever follows them.
+const AfterDirect = "dm\x7f"
+
 // SplitDirect returns the two users of a direct room, a before b in byte order. It is false for any other id, also for
 // one with the users in the wrong order: a direct room has one id only.
 func SplitDirect(room string) (a, b string, ok bool) {

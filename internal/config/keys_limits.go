@@ -62,7 +62,7 @@ func limitKeys() []*Key {
 		l("stalled", "1m", nil, "closed", nowhere,
 			"How long a connection may take nothing though something waits for it.",
 			func(l *Limits) any { return &l.Stalled }),
-		l("rooms_per_user", "10000", nil, refused, nowhere, "Rooms a user may have joined.",
+		l("rooms_per_user", "10000", nil, refused, nowhere, "Rooms a user may be a member of, direct rooms aside.",
 			func(l *Limits) any { return &l.RoomsPerUser }),
 		l("contacts", "5000", nil, refused, nowhere, "Contacts a user may have, and others a user may have blocked.",
 			func(l *Limits) any { return &l.Contacts }),
