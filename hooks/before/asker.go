@@ -317,9 +317,8 @@ func (g *asking) ask(c *storage.Append) (Answer, error) {
 	return ans, nil
 }
 
-// body is the question.
+// body is the question: the message with all that is said in it, as it would be delivered.
 func (g *asking) body(c *storage.Append) []byte {
-	data, base64 := envelope.DataOf(c.Tail)
 	e := webhook.Event{Type: "message.before_send", At: clock.UnixMilli(), Namespace: c.Room.NS}
 	b := envelope.AppendString([]byte(`{"room":`), c.Room.Room)
 	b = envelope.AppendString(append(b, `,"from":{"user":`...), c.From.User)
@@ -333,19 +332,7 @@ func (g *asking) body(c *storage.Append) []byte {
 		b = envelope.AppendString(append(b, `,"device":`...), c.Device)
 	}
 	b = envelope.AppendString(append(b, `},"type":`...), c.Type)
-	if c.CID != "" {
-		b = envelope.AppendString(append(b, `,"cid":`...), c.CID)
-	}
-	if c.Target != 0 {
-		b = fmt.Appendf(b, `,"target":%d`, c.Target)
-	}
-	if base64 {
-		b = append(b, `,"encoding":"base64"`...)
-	}
-	if data == nil {
-		data = []byte("null")
-	}
-	e.Data = append(append(append(b, `,"data":`...), data...), '}')
+	e.Data = append(append(b, c.Tail...), '}')
 	return e.Body()
 }
 

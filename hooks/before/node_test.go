@@ -35,6 +35,10 @@ type question struct {
 		Room, Type, CID string
 		From            struct{ User string }
 		Target          uint64
+		ReplyTo         uint64 `json:"reply_to"`
+		Thread          uint64
+		Mentions        []string
+		Meta            struct{ Link string }
 		Data            struct{ Text string }
 	}
 	answer chan string
@@ -346,5 +350,32 @@ func TestWithoutAnAnswer(t *testing.T) {
 	}
 	if n.Metric("madang_before_send_broken") != 1 || n.Metric("madang_before_send_skipped_total") == 0 {
 		t.Error("the metrics do not say that nobody is asked")
+	}
+}
+
+// Who judges sees all that a message says, and announcements too; one that is rewritten is announced so.
+func TestAllOfAMessageIsJudged(t *testing.T) {
+	r := newReceiver(t)
+	n := start(t, r)
+	alice := mqtttest.Dial(t, n.At(), mqtttest.Options{User: "alice", ClientID: "a"})
+	alice.Say("r", "first")
+	alice.Publish(mqtttest.Message("chat/rooms/r/send", `{"data":{"text":"see"},"reply_to":1,"thread":1,"mentions":["bob"],"meta":{"link":"x"}}`, 1))
+	q := r.seen[len(r.seen)-1].Data
+	if q.Data.Text != "see" || q.ReplyTo != 1 || q.Thread != 1 || len(q.Mentions) != 1 || q.Mentions[0] != "bob" || q.Meta.Link != "x" {
+		t.Errorf("asked about %+v", q)
+	}
+	session := webtest.Login(t, n.At().Web, "alice", "x")
+	if status, body := session.Send(t, "POST /rooms/r/announce", `{"text":"bad news"}`); status != http.StatusForbidden {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := session.Send(t, "POST /rooms/r/announce", `{"text":"rude"}`); status != http.StatusOK {
+		t.Errorf("%d %s", status, body)
+	}
+	if q := r.seen[len(r.seen)-1].Data; q.Type != "announce" || q.From.User != "alice" {
+		t.Errorf("asked about %+v", q)
+	}
+	all, err := n.Store().Entries(storage.RoomKey{NS: "chat", Room: "r"}, 3, 9, 9, 1<<20)
+	if err != nil || len(all) != 1 || !strings.Contains(string(all[0].JSON), `{"text":"nice"}`) {
+		t.Errorf("%v, %d: %s", err, len(all), all[0].JSON)
 	}
 }

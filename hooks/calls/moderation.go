@@ -161,7 +161,8 @@ func (c *Calls) Pin(ctx context.Context, id auth.Identity, in PinInput) (Acted, 
 	return c.act(ctx, id, in.Room, &storage.Moderate{Act: a, Target: in.Seq})
 }
 
-// Announce puts an announcement in the room's log, also of a frozen one.
+// Announce puts an announcement in the room's log, also of a frozen one. Who judges messages is asked about it as about one of
+// type announce.
 func (c *Calls) Announce(ctx context.Context, id auth.Identity, in AnnounceInput) (Acted, error) {
 	if (in.Text == "") == (len(in.Data) == 0) {
 		return Acted{}, problem.New(problem.BadPayload, "Give a text, or data.")
@@ -172,6 +173,17 @@ func (c *Calls) Announce(ctx context.Context, id auth.Identity, in AnnounceInput
 	}
 	if len(data) > maxAnnouncement {
 		return Acted{}, problem.New(problem.TooLarge, "An announcement has at most %d bytes; this one has %d.", maxAnnouncement, len(data))
+	}
+	k, err := c.mayPost(id, in.Room)
+	if err != nil {
+		return Acted{}, err
+	}
+	asked := &storage.Append{Room: k, From: ActorOf(id), Type: string(storage.ActAnnounce), Tail: append([]byte(`,"data":`), data...)}
+	if c.cfg.Before.Asks(asked) {
+		if bad := c.cfg.Before.Wait(ctx, asked); bad != nil {
+			return Acted{}, bad
+		}
+		data, _ = envelope.DataOf(asked.Tail)
 	}
 	return c.act(ctx, id, in.Room, &storage.Moderate{Act: storage.ActAnnounce, Data: data})
 }
