@@ -93,7 +93,7 @@ func (t *tx) apart(k RoomKey, from Actor) Result {
 	case *p.by(from.User == a) != 0:
 		return Result{Outcome: Forbidden, Detail: fmt.Sprintf("you have blocked %s; lift the block to write to them", other)}
 	case *p.by(from.User != a) != 0:
-		return Result{Outcome: Forbidden, Detail: fmt.Sprintf("%s cannot be written to", other)}
+		return Result{Outcome: Forbidden, Detail: fmt.Sprintf("%q cannot be written to", other)}
 	}
 	return Result{}
 }

@@ -139,7 +139,7 @@ func (t *tx) moderate(c *Moderate) Result {
 		}
 		m = t.member(d, c.User)
 		if own := c.Act == ActRole && c.User == c.By.User; by != rankAdmin && by <= rankOf(m.Role) && !own {
-			return Result{Outcome: Forbidden, Detail: fmt.Sprintf("%s is %s here: only who stands above may do that", c.User, m.Role)}
+			return Result{Outcome: Forbidden, Detail: fmt.Sprintf("%q is %s here: only who stands above may do that", c.User, m.Role)}
 		}
 	}
 	did, refused := a.do(t, d, c, m)
@@ -359,7 +359,7 @@ func (t *tx) setRole(d *draft, c *Moderate, m Member) (*done, Result) {
 		return nil, Result{Outcome: Conflict, Detail: "a role is owner, operator or member"}
 	}
 	if m.Role == "" {
-		return nil, Result{Outcome: NotMember, Detail: fmt.Sprintf("%s is not a member; invite them first", c.User)}
+		return nil, Result{Outcome: NotMember, Detail: fmt.Sprintf("%q is not a member; invite them first", c.User)}
 	}
 	if m.Role == c.Role {
 		return nil, Result{}
@@ -383,10 +383,10 @@ func (t *tx) invite(d *draft, c *Moderate, m Member) (*done, Result) {
 		return nil, directKeepsItsTwo()
 	}
 	if m.Banned > t.now {
-		return nil, Result{Outcome: Conflict, Detail: fmt.Sprintf("%s is banned; lift the ban first", c.User)}
+		return nil, Result{Outcome: Conflict, Detail: fmt.Sprintf("%q is banned; lift the ban first", c.User)}
 	}
 	if hasInbox(c.By.User) && t.blocked(d.key.NS, c.User, c.By.User) {
-		return nil, Result{Outcome: Forbidden, Detail: fmt.Sprintf("%s cannot be invited", c.User)}
+		return nil, Result{Outcome: Forbidden, Detail: fmt.Sprintf("%q cannot be invited", c.User)}
 	}
 	if r := t.full(d, c.MaxMembers); r.Outcome != Done {
 		return nil, r

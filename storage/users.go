@@ -283,7 +283,7 @@ func (c *PutUser) may(rec *userRecord) Result {
 	switch {
 	case rec != nil && rec.Deleted != "" && !(c.Register && c.Again && c.By.Admin):
 		if c.Register {
-			return Result{Outcome: Conflict, Detail: fmt.Sprintf("%s was deleted; an admin may give the name again", c.Key.User)}
+			return Result{Outcome: Conflict, Detail: fmt.Sprintf("%q was deleted; an admin may give the name again", c.Key.User)}
 		}
 		return Result{Outcome: NotFound, Detail: "the user was deleted"}
 	case rec != nil && rec.Page != nil:

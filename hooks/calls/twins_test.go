@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/madang-chat/madang/hooks/envelope"
 	"github.com/madang-chat/madang/hooks/problem"
 )
 
@@ -52,6 +53,48 @@ func TestTwins(t *testing.T) {
 		}
 		if (p != nil) != !strings.ContainsAny(c.want, `{"`) || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %s %.200s: %s %v", c.who, c.method, c.params, got, p)
+		}
+	}
+}
+
+// A refusal that begins with somebody's name leaves it as it is: case matters in names.
+func TestNamesKeepTheirCase(t *testing.T) {
+	r := newRig(t, nil).rooms()
+	if _, p := r.call("alice", "mod.ban", `{"room":"pub","user":"bob"}`); p != nil {
+		t.Fatal(p)
+	}
+	if _, p := r.call("alice", "room.invite", `{"room":"pub","user":"bob"}`); p == nil || p.Detail != `"bob" is banned; lift the ban first.` {
+		t.Error(p)
+	}
+	if _, p := r.call("alice", "mod.role", `{"room":"pub","user":"nan","role":"operator"}`); p == nil || p.Detail != `"nan" is not a member; invite them first.` {
+		t.Error(p)
+	}
+}
+
+// An answer to a message that is not there is a message.
+func TestReplyToNothing(t *testing.T) {
+	r := newRig(t, nil).rooms()
+	m, bad := envelope.Parse("text", []byte(`{"data":{"text":"yes"},"reply_to":999,"thread":999}`), envelope.Options{})
+	if bad != nil {
+		t.Fatal(bad)
+	}
+	if _, err := r.Send(t.Context(), as("bob"), "pub", &m); err != nil {
+		t.Error(err)
+	}
+}
+
+// The last owner leaves; an admin makes another.
+func TestTheLastOwnerLeaves(t *testing.T) {
+	r := newRig(t, nil).rooms()
+	if _, p := r.call("bob", "room.join", `{"room":"pub"}`); p != nil {
+		t.Fatal(p)
+	}
+	for _, c := range [][3]string{
+		{"alice", "room.leave", `{"room":"pub"}`}, {"bob", "history", `{"room":"pub"}`},
+		{"admin", "mod.role", `{"room":"pub","user":"bob","role":"owner"}`}, {"bob", "mod.freeze", `{"room":"pub"}`},
+	} {
+		if _, p := r.call(c[0], c[1], c[2]); p != nil {
+			t.Errorf("%v: %v", c, p)
 		}
 	}
 }
