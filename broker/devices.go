@@ -178,7 +178,9 @@ func (b *Broker) RoomPresence(k storage.RoomKey) calls.RoomPresence {
 	out := calls.RoomPresence{Room: k.Room, Mode: "full", V: r.V, Users: r.Users, Connections: r.Connections}
 	if r.Count {
 		out.Mode = "count"
+		return out
 	}
+	out.Online = make([]calls.OnlineUser, 0, len(r.Online))
 	for _, o := range r.Online {
 		out.Online = append(out.Online, calls.OnlineUser(o))
 	}

@@ -57,7 +57,7 @@ type RoomPresence struct {
 	Room        string       `json:"room"`
 	Mode        string       `json:"mode"` // full, or count when there are too many to name
 	V           uint64       `json:"v"`
-	Online      []OnlineUser `json:"online,omitempty"`
+	Online      []OnlineUser `json:"online,omitzero" required:"false" nullable:"false"` // with mode full, and then [] for nobody
 	Users       uint64       `json:"users"`
 	Connections uint64       `json:"connections"`
 }
@@ -260,7 +260,7 @@ type nobody struct{}
 func (nobody) UserPresence(string, string) UserPresence { return NewUserPresence(0, 0) }
 
 func (nobody) RoomPresence(k storage.RoomKey) RoomPresence {
-	return RoomPresence{Room: k.Room, Mode: "full"}
+	return RoomPresence{Room: k.Room, Mode: "full", Online: []OnlineUser{}}
 }
 
 func (nobody) Connected(context.Context, string, string) ([]Connected, []string) { return nil, nil }
