@@ -11,7 +11,7 @@ import (
 
 // Calls that HTTP has offered for long, by rpc.
 func TestTwins(t *testing.T) {
-	r := newRig(t, openRegister).rooms()
+	r := newRig(t, func(c *Config) { openRegister(c); c.StateValue = 64 << 10 }).rooms()
 	times := regexp.MustCompile(`"(ts|expires_at)":[0-9]+`)
 	for _, c := range []struct {
 		who, method, params, want string // the result, or the code of a refusal
