@@ -39,7 +39,7 @@ node: build ## one of three nodes on this machine: make node N=1, N=2 and N=3, e
 .PHONY: test
 test: deps ## all tests but those of a browser
 	$(GO) vet ./...
-	$(GO) test -timeout 15m ./...
+	$(GO) test -timeout 30m ./...
 
 .PHONY: race
 race: deps ## the same under the race detector
@@ -93,11 +93,11 @@ storm: ## CLIENTS (8000) stored sessions that lose their node and come back at o
 .PHONY: test-browser
 test-browser: testdata/browser/node_modules/.done ## tests with a real Chromium
 	$(call some-tests,Browser)
-	MADANG_TEST_BROWSER=1 $(GO) test -count=1 -timeout 15m -run Browser ./...
+	MADANG_TEST_BROWSER=1 $(GO) test -count=1 -timeout 30m -run Browser ./...
 
 .PHONY: cover
 cover: deps ## coverage of storage, cluster, hooks and broker, by package
-	$(GO) test -timeout 15m -cover $(CORE)
+	$(GO) test -timeout 30m -cover $(CORE)
 
 .PHONY: deps
 deps: testdata/mqttjs/node_modules/.done ## install what the tests need (Debian packages, npm modules)
