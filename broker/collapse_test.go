@@ -3,6 +3,7 @@ package broker_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/madang-chat/madang/internal/mqtttest"
@@ -10,7 +11,7 @@ import (
 )
 
 // Of messages with one collapse_key who was there gets all, who comes back the newest alone, and is told how many were left
-// out. History keeps them.
+// out. A page of chat and a search have the newest alone, the log has all.
 func TestCollapseKey(t *testing.T) {
 	each(t, func(t *testing.T, n *testcluster.Node, as mqtttest.Flavour) {
 		room := roomOf(t)
@@ -41,10 +42,19 @@ func TestCollapseKey(t *testing.T) {
 		if err := json.Unmarshal(c.Next().Payload, &s); err != nil || s.Gap || s.Skipped["collapsed"] != 4 {
 			t.Errorf("told %+v, %v", s, err)
 		}
-		var page struct{ Messages []struct{ Seq uint64 } }
-		history := call(t, caller(t, n, as, "live"), "history", `{"room":"`+room+`"}`)
-		if err := json.Unmarshal(history, &page); err != nil || len(page.Messages) != 7 {
-			t.Errorf("history: %+v, %v", page, err)
+		asks := caller(t, n, as, "live")
+		for what, want := range map[string]int{
+			`history {"room":"` + room + `"}`:               3,
+			`history {"room":"` + room + `","view":"log"}`:  7,
+			`history {"room":"` + room + `","around":4}`:    3,
+			`search {"room":"` + room + `","q":"at"}`:       1,
+			`search {"room":"` + room + `","from":"rider"}`: 3,
+		} {
+			method, params, _ := strings.Cut(what, " ")
+			mqtttest.Eventually(t, what, func() bool { // what is searched follows a moment later
+				var page struct{ Messages []struct{ Seq uint64 } }
+				return json.Unmarshal(call(t, asks, method, params), &page) == nil && len(page.Messages) == want
+			})
 		}
 		var sync struct {
 			Rooms []struct{ Messages []struct{ Seq uint64 } }

@@ -39,10 +39,19 @@ func (t *tx) mayErase(d *draft, c *Append, role Role) (*Entry, Result) {
 // erase puts stubs in the places of a message and of its edits. by is the entry that says so.
 func (t *tx) erase(d *draft, e, by *Entry, c *Append) {
 	t.unfold(d, e)
-	t.stub(d, e, []byte(`,"data":{},"deleted":true`))
+	t.stub(d, e, stubTail(e.Collapse))
 	if c.From.User != e.User {
 		t.audit(d, by, AuditRecord{By: c.From.User, Act: TypeDelete, User: e.User, Target: e.Seq, Reason: c.Reason})
 	}
+}
+
+// stubTail is what a stub says. With its collapse_key it still replaces, in an import too, what the message did.
+func stubTail(collapse string) []byte {
+	const tail = `,"data":{},"deleted":true`
+	if collapse == "" {
+		return []byte(tail)
+	}
+	return append(appendString([]byte(`,"collapse_key":`), collapse), tail...)
 }
 
 // unfold forgets what was folded into a message and puts stubs in the places of its edits.

@@ -165,15 +165,15 @@ func (t *tx) takeNameOff(d *draft, seq uint64, user string, mode DeleteMode) {
 	if e.User == user {
 		next.User, next.Device = DeletedUser, ""
 		from = appendFrom(nil, Actor{User: DeletedUser}, "", "")
+		if e.Collapse != "" {
+			next.Collapse = t.disownCollapsed(d.key, seq, user, e.Collapse)
+		}
 		if mode == Erase && e.Erased == 0 && (e.Message() || e.Type == TypeEdit) {
-			tail = t.erased(d, e)
+			tail = t.erased(d, e, next.Collapse)
 			next.Erased = e.size()
 		}
 		if e.Type == TypeReaction {
 			t.takeReaction(d, e, user)
-		}
-		if e.Collapse != "" {
-			next.Collapse = t.disownCollapsed(d.key, seq, user, e.Collapse)
 		}
 	}
 	if _, inbox := d.key.InboxUser(); inbox {
@@ -194,17 +194,16 @@ func (t *tx) takeNameOff(d *draft, seq uint64, user string, mode DeleteMode) {
 }
 
 // erased forgets what hangs on an entry whose stub is about to take its place, and returns what the stub says.
-func (t *tx) erased(d *draft, e *Entry) (tail []byte) {
-	const stub = `,"data":{},"deleted":true`
+func (t *tx) erased(d *draft, e *Entry, collapse string) (tail []byte) {
 	if e.Type == TypeEdit {
 		var j struct{ Target uint64 }
 		if err := json.Unmarshal(e.JSON, &j); err != nil {
 			t.fail(fmt.Errorf("%w: seq %d of room %q: %w", ErrEntry, e.Seq, d.key.Room, err))
 		}
-		return append(targetJSON(j.Target), stub...)
+		return append(targetJSON(j.Target), stubTail("")...)
 	}
 	t.unfold(d, e)
-	return []byte(stub)
+	return stubTail(collapse)
 }
 
 // splitJSON takes the delivered form of an entry apart: what stands before "from", that member with a comma in front, and

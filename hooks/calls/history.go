@@ -14,7 +14,7 @@ import (
 
 // Views of a history.
 const (
-	ViewChat = "chat" // messages only
+	ViewChat = "chat" // messages only, of those with the same collapse_key the newest
 	ViewLog  = "log"  // every entry, as delivered
 )
 
@@ -110,6 +110,7 @@ func (c *Calls) History(_ context.Context, id auth.Identity, in HistoryInput) (P
 	setDefault(&in.budget, pageBytes)
 	page := Page{Head: room.Head.Seq, First: room.Head.First}
 	w := c.windowOf(room, in.View != ViewLog, in.budget)
+	w.late = w.chat
 	if err := w.between(&in.HistoryFilter); err != nil {
 		return Page{}, c.broken(err)
 	}

@@ -224,6 +224,17 @@ func (s *searcher) within(room *storage.Room, limit int) (f storage.Find, empty 
 	return f, w.low > w.high || w.high == 0, nil
 }
 
+// look is Store.Search without what a newer message with its collapse_key has taken the place of.
+func (s *searcher) look(k storage.RoomKey, f storage.Find, before uint64) (found []*storage.Entry, next uint64, err error) {
+	all, next, err := s.c.cfg.Store.Search(k, f, before)
+	for _, e := range all {
+		if gone, err := s.c.cfg.Store.Collapsed(k, e); err != nil || !gone { // when in doubt it is found
+			found = append(found, e)
+		}
+	}
+	return found, next, err
+}
+
 // put renders a message and reports whether it fits on the page.
 func (s *searcher) put(room *storage.Room, e *storage.Entry) (bool, error) {
 	w := s.c.windowOf(room, true, s.in.budget)
@@ -259,7 +270,7 @@ func (s *searcher) inRoom(room *storage.Room, at place) error {
 	if empty || err != nil {
 		return err
 	}
-	found, next, err := s.c.cfg.Store.Search(room.Key, f, before)
+	found, next, err := s.look(room.Key, f, before)
 	if err != nil {
 		return err
 	}

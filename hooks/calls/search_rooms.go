@@ -115,7 +115,7 @@ func (s *searcher) fetch(x *hopeful, pos uint64) (err error) {
 		x.before = 0
 		return err
 	}
-	x.found, x.before, err = s.c.cfg.Store.Search(x.room.Key, f, x.before)
+	x.found, x.before, err = s.look(x.room.Key, f, x.before)
 	return err
 }
 
@@ -155,7 +155,7 @@ func (s *searcher) oneByOne(rooms []*storage.Room, at place) error {
 		if empty || before == 0 {
 			continue
 		}
-		found, next, err := s.c.cfg.Store.Search(r.Key, f, before)
+		found, next, err := s.look(r.Key, f, before)
 		if err != nil {
 			return err
 		}
