@@ -273,7 +273,14 @@ func (b *Broker) userPresence(k presence.User, devices int, active int64) calls.
 	if err != nil {
 		b.log.Error("read a user's last activity", "user", k.User, "err", err)
 	}
-	return calls.NewUserPresence(devices, max(active, logged))
+	p := calls.NewUserPresence(devices, max(active, logged))
+	switch u, err := b.cfg.Store.User(k.NS, k.User); {
+	case err != nil:
+		b.log.Error("read a user", "user", k.User, "err", err)
+	case u != nil:
+		p.Level = u.Level
+	}
+	return p
 }
 
 func (w *worker) userChanged(n *toldUser) {

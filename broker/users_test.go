@@ -240,6 +240,26 @@ func TestLevelAtRunTime(t *testing.T) {
 			}
 		}
 	}
+	for _, n := range c.Nodes { // and in their presence
+		mqtttest.Eventually(t, "the presence has the level", func() bool {
+			return strings.Contains(must(t, n, tok, "GET /users/ann/presence", ""), `"status":"online","devices":3,`) &&
+				strings.Contains(must(t, n, tok, "GET /users/ann/presence", ""), `"level":22`)
+		})
+	}
+	self := mqtttest.Dial(t, c.Nodes[0].At(), mqtttest.Options{User: "ann", Password: "pw", ClientID: "self"})
+	self.Subscribe("chat/users/ann/presence")
+	until := func(devices, level int) {
+		t.Helper()
+		for p := ""; !strings.Contains(p, fmt.Sprintf(`"devices":%d,`, devices)) || !strings.Contains(p, fmt.Sprintf(`"level":%d}`, level)); {
+			p = string(self.Next().Payload)
+		}
+	}
+	until(4, 22)
+	must(t, c.Nodes[1], keys["users"], "PATCH /users/ann", `{"attributes":{"level":23}}`)
+	must(t, c.Nodes[0], tok, "GET /users/ann?consistency=strong", "") // its node has it
+	writers[0].Disconnect()
+	until(3, 23)
+	self.Disconnect()
 	will := mqtttest.Message(send("r"), "gone", 1)
 	dying := mqtttest.Dial(t, c.Nodes[0].At(), mqtttest.Options{User: "ann", Password: "pw", ClientID: "dying", Keep: true, Will: &will})
 	must(t, c.Nodes[1], keys["users"], "PATCH /users/ann", `{"attributes":{"level":77}}`)

@@ -37,7 +37,8 @@ type Table struct {
 
 	dirtyRooms map[storage.RoomKey]struct{} // that may look different since the last Turn
 	dirtyUsers map[User]struct{}
-	told       map[User]int // devices of those who are online, as they were told
+	told       map[User]int      // devices of those who are online, as they were told
+	ahead      map[User]struct{} // who was looked at since, when it was something else
 	left       map[User]leftAt
 	leaving    queue[User] // of left
 	views      map[storage.RoomKey]*view
@@ -95,7 +96,7 @@ func New(node string, boot uint64, grace int64) *Table {
 		node: node, boot: boot, grace: grace, page: pageMost,
 		devices: map[storage.SessionID]*Device{}, users: map[User]*person{}, rooms: map[storage.RoomKey]*room{},
 		others: map[string]*other{}, log: map[string]nodeBoot{}, peers: map[string]*peer{},
-		dirtyRooms: map[storage.RoomKey]struct{}{}, dirtyUsers: map[User]struct{}{}, told: map[User]int{}, left: map[User]leftAt{},
+		dirtyRooms: map[storage.RoomKey]struct{}{}, dirtyUsers: map[User]struct{}{}, told: map[User]int{}, ahead: map[User]struct{}{}, left: map[User]leftAt{},
 		views: map[storage.RoomKey]*view{}, late: map[storage.RoomKey]struct{}{}, active: map[User]*person{},
 	}
 }

@@ -102,11 +102,16 @@ func (t *Table) RoomNow(k storage.RoomKey) *Room {
 	return r
 }
 
-// UserNow returns how many devices of a user are online, and when the user was active last as far as it is known here.
+// UserNow returns how many devices of a user are online, and when the user was active last as far as it is known here. Whoever
+// is told so hears of what comes next, also when it is what was told before.
 func (t *Table) UserNow(k User) (devices int, active int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.userNow(k)
+	devices, active = t.userNow(k)
+	if devices != t.told[k] {
+		t.ahead[k] = struct{}{}
+	}
+	return devices, active
 }
 
 // look makes a picture of a room.
@@ -157,7 +162,7 @@ func (t *Table) Turn(now int64) (rooms []RoomNews, users []UserNews) {
 	}
 	for k := range t.dirtyUsers {
 		n, active := t.userNow(k)
-		if n == t.told[k] {
+		if _, ahead := t.ahead[k]; n == t.told[k] && !ahead {
 			continue
 		}
 		if t.told[k] = n; n == 0 {
@@ -166,6 +171,7 @@ func (t *Table) Turn(now int64) (rooms []RoomNews, users []UserNews) {
 		users = append(users, UserNews{User: k, Devices: n, Active: active})
 	}
 	clear(t.dirtyUsers)
+	clear(t.ahead)
 	t.leaving.ripe(now, func(k User, at int64) {
 		if t.left[k].until == at {
 			delete(t.left, k)

@@ -35,6 +35,7 @@ type UserPresence struct {
 	Status       string `json:"status"` // online or offline
 	Devices      int    `json:"devices"`
 	LastActiveAt int64  `json:"last_active_at,omitempty"` // ms since the epoch; absent when it is not known
+	Level        *int64 `json:"level,omitempty"`          // the user's attribute, as beside what they write
 }
 
 // NewUserPresence returns the presence of a user with so many devices online.
