@@ -242,20 +242,24 @@ var formFields = []struct {
 	set    func(p *published, v string) bool
 }{
 	{
-		"topic", huma.Schema{Type: huma.TypeString, Description: "as by MQTT: chat/rooms/{room}/send, .../state/{key}, .../read"},
+		"topic",
+		huma.Schema{Type: huma.TypeString, Description: "as by MQTT: chat/rooms/{room}/send, .../state/{key}, .../read"},
 		func(p *published, v string) bool { p.Topic = v; return true },
 	},
 	{"payload", huma.Schema{Type: huma.TypeString}, func(p *published, v string) bool { p.Payload = v; return true }},
 	{
-		"payload_encoding", huma.Schema{Type: huma.TypeString, Enum: []any{"plain", "base64"}},
+		"payload_encoding",
+		huma.Schema{Type: huma.TypeString, Enum: []any{"plain", "base64"}},
 		func(p *published, v string) bool { p.PayloadEncoding = v; return true },
 	},
 	{
-		"clientid", huma.Schema{Type: huma.TypeString, Description: "shown as the device"},
+		"clientid",
+		huma.Schema{Type: huma.TypeString, Description: "shown as the device"},
 		func(p *published, v string) bool { p.ClientID = v; return true },
 	},
 	{
-		"cid", huma.Schema{Type: huma.TypeString, Description: "the same message sent again under it is stored once"},
+		"cid",
+		huma.Schema{Type: huma.TypeString, Description: "the same message sent again under it is stored once"},
 		func(p *published, v string) bool { p.setCID(v); return true },
 	},
 	{"qos", huma.Schema{Type: huma.TypeInteger, Enum: []any{0, 1, 2}}, func(p *published, v string) (ok bool) {

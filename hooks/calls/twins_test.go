@@ -90,8 +90,10 @@ func TestTheLastOwnerLeaves(t *testing.T) {
 		t.Fatal(p)
 	}
 	for _, c := range [][3]string{
-		{"alice", "room.leave", `{"room":"pub"}`}, {"bob", "history", `{"room":"pub"}`},
-		{"admin", "mod.role", `{"room":"pub","user":"bob","role":"owner"}`}, {"bob", "mod.freeze", `{"room":"pub"}`},
+		{"alice", "room.leave", `{"room":"pub"}`},
+		{"bob", "history", `{"room":"pub"}`},
+		{"admin", "mod.role", `{"room":"pub","user":"bob","role":"owner"}`},
+		{"bob", "mod.freeze", `{"room":"pub"}`},
 	} {
 		if _, p := r.call(c[0], c[1], c[2]); p != nil {
 			t.Errorf("%v: %v", c, p)

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -83,9 +84,7 @@ func keyed(t testing.TB) (*stage, []role) {
 		t.Fatal(err)
 	}
 	s := newStage(t, "auth.service_keys_file="+path)
-	for name, key := range tokens {
-		s.tokens[name] = key
-	}
+	maps.Copy(s.tokens, tokens)
 	slices.Sort(names)
 	return s, names
 }

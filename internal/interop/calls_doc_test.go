@@ -76,7 +76,7 @@ func ofRPC(t *testing.T, n *testcluster.Node) map[string][]string {
 		return strings.ReplaceAll(strings.ReplaceAll(m[1], ",", ""), " and ", " ")
 	}
 	out := map[string][]string{}
-	for _, method := range strings.Fields(ask("none", `{}`)) {
+	for method := range strings.FieldsSeq(ask("none", `{}`)) {
 		names := strings.Fields(ask(method, `{"rooms":{},"?":1}`))
 		if slices.Equal(names, []string{"none"}) {
 			names = names[:0]
@@ -93,7 +93,7 @@ type documented struct {
 	params    []string
 }
 
-var row = regexp.MustCompile("^\\| ([^|]*) \\| ([^|]*) \\| ([^|]*) \\|")
+var row = regexp.MustCompile(`^\| ([^|]*) \| ([^|]*) \| ([^|]*) \|`)
 
 // documentedCalls reads the table.
 func documentedCalls(t *testing.T) (rows []documented) {
@@ -140,9 +140,7 @@ func TestCallsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	there := doc.ofHTTP()
-	for name, params := range ofRPC(t, n) {
-		there[name] = params
-	}
+	maps.Copy(there, ofRPC(t, n))
 	seen := map[string]bool{}
 	for _, d := range documentedCalls(t) {
 		taken := map[string]bool{}
