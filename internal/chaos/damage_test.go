@@ -57,6 +57,7 @@ func TestCrashDamagedFiles(t *testing.T) {
 		c.Cut()
 		n.Restart()
 	}
+	mqtttest.Eventually(t, "a snapshot is there", func() bool { return n.Node().Stats().SnapshotAt > 0 })
 	n.Stop()
 	disk, dir := n.Disk()
 	files := filesIn(t, disk, dir)
