@@ -58,15 +58,16 @@ func (a *API) spend(ctx context.Context, bytes int) error {
 	if w == nil {
 		return nil
 	}
-	for _, q := range []*quota.Quota{ // in this order: who floods alone takes nothing from the others at the address
-		a.cfg.Quotas.Of(quota.Holder(w.Identity, w.addr)),
-		a.ofAddress(w.addr),
-	} {
-		bad := q.Refuse(bytes)
-		q.Done()
-		if bad != nil {
-			return bad
-		}
+	refused := func(q *quota.Quota) *problem.Problem {
+		defer q.Done()
+		return q.Refuse(bytes)
+	}
+	// In this order: who floods alone takes nothing from the others at the address.
+	if bad := refused(a.cfg.Quotas.Of(quota.Holder(w.Identity, w.addr))); bad != nil {
+		return bad
+	}
+	if bad := refused(a.ofAddress(w.addr)); bad != nil {
+		return bad
 	}
 	return nil
 }
