@@ -77,10 +77,7 @@ func (a *API) registerMessages(h huma.API) {
 		Summary: "A page of a room's log", Security: byToken,
 		Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
 	}, func(ctx context.Context, in *historyRequest) (*answer[calls.Page], error) {
-		if err := a.await(ctx, in.Consistency); err != nil {
-			return nil, fail(err)
-		}
-		done, err := a.budgets.read(ctx)
+		done, err := a.read(ctx, in.Consistency)
 		if err != nil {
 			return nil, fail(err)
 		}

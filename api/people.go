@@ -50,10 +50,7 @@ func (a *API) registerPeople(h huma.API) {
 		OperationID: "inbox", Method: http.MethodGet, Path: "/me/inbox", Tags: []string{"people"},
 		Summary: "What concerns you: invited, removed, role, mentioned, contact", Security: byToken, Errors: errorsOf(http.StatusForbidden),
 	}, func(ctx context.Context, in *inboxRequest) (*answer[calls.InboxPage], error) {
-		if err := a.await(ctx, in.Consistency); err != nil {
-			return nil, fail(err)
-		}
-		done, err := a.budgets.read(ctx)
+		done, err := a.read(ctx, in.Consistency)
 		if err != nil {
 			return nil, fail(err)
 		}
@@ -125,10 +122,7 @@ func (a *API) registerBroadcasts(h huma.API) {
 		OperationID: "broadcast.list", Method: http.MethodGet, Path: path, Tags: tags,
 		Summary: "A page of what was said to everybody", Security: byToken, Errors: errorsOf(http.StatusForbidden, http.StatusNotFound),
 	}, func(ctx context.Context, in *inboxRequest) (*answer[calls.Page], error) {
-		if err := a.await(ctx, in.Consistency); err != nil {
-			return nil, fail(err)
-		}
-		done, err := a.budgets.read(ctx)
+		done, err := a.read(ctx, in.Consistency)
 		if err != nil {
 			return nil, fail(err)
 		}

@@ -64,6 +64,14 @@ func (a *API) await(ctx context.Context, consistency string) error {
 	return a.cfg.Barrier(ctx)
 }
 
+// read is await for what puts a page together: then it waits for its turn. The caller calls done unless there is an error.
+func (a *API) read(ctx context.Context, consistency string) (done func(), err error) {
+	if err := a.await(ctx, consistency); err != nil {
+		return nil, err
+	}
+	return a.budgets.read(ctx)
+}
+
 func (a *API) registerRooms(h huma.API) {
 	c := a.cfg.Calls
 	tags := []string{"rooms"}

@@ -28,10 +28,7 @@ func (a *API) registerSearch(h huma.API) {
 		Description: "A page ends when it is full or when so much has been looked through: one with few messages, or none, may have more after it.",
 		Errors:      errorsOf(http.StatusForbidden, http.StatusNotFound),
 	}, func(ctx context.Context, in *searchRequest) (*answer[calls.Found], error) {
-		if err := a.await(ctx, in.Consistency); err != nil {
-			return nil, fail(err)
-		}
-		done, err := a.budgets.read(ctx)
+		done, err := a.read(ctx, in.Consistency)
 		if err != nil {
 			return nil, fail(err)
 		}

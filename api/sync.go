@@ -62,10 +62,7 @@ func (a *API) registerSync(h huma.API) {
 		if bad := parseJSONBody(in.RawBody, &params); bad != nil {
 			return nil, fail(bad)
 		}
-		if err := a.await(ctx, in.Consistency); err != nil {
-			return nil, fail(err)
-		}
-		done, err := a.budgets.read(ctx)
+		done, err := a.read(ctx, in.Consistency)
 		if err != nil {
 			return nil, fail(err)
 		}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -174,7 +175,7 @@ func (b *Broker) takeTurn(conn *transport.Conn) error {
 }
 
 // errLeft is no refusal: the client has closed the connection while it waited.
-var errLeft = &refusal{v5: reasonServerBusy, v3: v3Unavailable, why: "the client left while it waited for its turn"}
+var errLeft = errors.New("the client left while it waited for its turn")
 
 // dally holds a client that is refused since too many come, so that one whose library tries again at once costs one
 // attempt a second.

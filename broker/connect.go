@@ -107,6 +107,10 @@ func decode(f func() error) (err error) {
 // refuse answers a CONNECT with its reason and closes.
 func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
 	total := b.stats.rejected.Add(1)
+	if errors.Is(err, errLeft) {
+		_ = conn.Close()
+		return
+	}
 	r := &refusal{v5: reasonImplementation, v3: v3Unavailable, why: err.Error()}
 	var ar *auth.Refusal
 	var p *problem.Problem
@@ -118,10 +122,6 @@ func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
 	case errors.As(err, &p):
 		r = &refusal{v5: p.Code.ConnackReason(), v3: p.Code.V3Connack(), why: p.Sentence(), hasty: p.Code == problem.RateLimited}
 		b.count(p)
-	}
-	if errors.Is(err, errLeft) {
-		_ = conn.Close()
-		return
 	}
 	if r.limit != limit.None {
 		b.cfg.Refusals.Add(r.limit)

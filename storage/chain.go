@@ -31,6 +31,13 @@ type chain struct {
 
 func chainKey(index uint64) []byte { return withNumber([]byte{prefixChain}, index) }
 
+// opened says that what is applied is known from here on.
+func (c *chain) opened() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open = true
+}
+
 // flushed notes that a flush has ended, with what was applied by then.
 func (c *chain) flushed(applied uint64) {
 	c.mu.Lock()

@@ -213,9 +213,7 @@ func (s *Store) load() error {
 	s.metaMu.Lock()
 	s.meta, s.feed = m, f
 	s.metaMu.Unlock()
-	s.chain.mu.Lock()
-	s.chain.open = true
-	s.chain.mu.Unlock()
+	s.chain.opened()
 	return s.scanNodes(func(name string, st nodeState) { s.nodes[name] = st })
 }
 
