@@ -7,7 +7,7 @@ import (
 )
 
 // farewell lets a client hear the answer to a call of its own that ends its connection: devices.kick of its device,
-// user.delete of its user. The connection then ends after the answer, or after a moment. What others do to a client waits for
+// logout of it, user.delete of its user. The connection then ends after the answer, or after a moment. What others do to a client waits for
 // nothing, unless it makes such a call right then.
 type farewell struct {
 	mu     sync.Mutex
@@ -22,7 +22,7 @@ const farewellWait = 3 * time.Second
 // endsItself reports whether a call may end the connection it is made by.
 func endsItself(method string) bool {
 	switch method {
-	case "devices.kick", "user.delete", "user.set":
+	case "devices.kick", "logout", "user.delete", "user.set":
 		return true
 	}
 	return false

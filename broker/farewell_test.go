@@ -21,6 +21,7 @@ func TestCallThatEndsItsConnectionIsAnswered(t *testing.T) {
 					{"device", "devices.kick", `{"device":"phone"}`, false},
 					{"stored", "devices.kick", `{"device":"phone"}`, true},
 					{"all", "devices.kick", `{"all":true}`, true},
+					{"loggedout", "logout", `{"device":"phone"}`, true},
 					{"deleted", "user.delete", `{"user":"%u"}`, true},
 				} {
 					user := c.name + "-" + as.String() + string('0'+qos)

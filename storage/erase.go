@@ -1,6 +1,9 @@
 package storage
 
-import "fmt"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // TypeDelete is the type of entries that delete an earlier message (Append.Target): its place keeps a stub that says who
 // wrote it and when.
@@ -39,6 +42,7 @@ func (t *tx) mayErase(d *draft, c *Append, role Role) (*Entry, Result) {
 // erase puts stubs in the places of a message and of its edits. by is the entry that says so.
 func (t *tx) erase(d *draft, e, by *Entry, c *Append) {
 	t.unfold(d, e)
+	t.replyGone(d, e)
 	t.stub(d, e, stubTail(e.Collapse))
 	if c.From.User != e.User {
 		t.audit(d, by, AuditRecord{By: c.From.User, Act: TypeDelete, User: e.User, Target: e.Seq, Reason: c.Reason})
@@ -54,7 +58,33 @@ func stubTail(collapse string) []byte {
 	return append(appendString([]byte(`,"collapse_key":`), collapse), tail...)
 }
 
-// unfold forgets what was folded into a message and puts stubs in the places of its edits.
+// replyGone takes a reply whose stub is about to take its place from the count of the message it answers.
+func (t *tx) replyGone(d *draft, e *Entry) {
+	var j struct {
+		ReplyTo uint64 `json:"reply_to"`
+	}
+	if err := json.Unmarshal(e.JSON, &j); err != nil {
+		t.fail(fmt.Errorf("%w: seq %d of room %q: %w", ErrEntry, e.Seq, d.key.Room, err))
+	}
+	if j.ReplyTo == 0 || j.ReplyTo < d.head.First {
+		return
+	}
+	if f := t.fold(d.key, j.ReplyTo); f.Replies > 0 {
+		f.Replies--
+		t.keepFold(d.key, &f)
+	}
+}
+
+// keepFold stores what is left of a fold, if anything is.
+func (t *tx) keepFold(k RoomKey, f *Fold) {
+	if len(f.Edits) == 0 && len(f.Reactions) == 0 && f.Replies == 0 {
+		t.del(foldKey(k, f.Seq))
+		return
+	}
+	t.setFold(k, f.Seq, f)
+}
+
+// unfold forgets what was folded into a message, but for how many replies it has, and puts stubs in the places of its edits.
 func (t *tx) unfold(d *draft, e *Entry) {
 	f := t.fold(d.key, e.Seq)
 	for _, seq := range f.Edits {
@@ -64,9 +94,8 @@ func (t *tx) unfold(d *draft, e *Entry) {
 	}
 	if len(f.Reactions) > 0 {
 		t.forgetFolds(d.key, e.Seq, e.Seq+1)
-	} else {
-		t.del(foldKey(d.key, e.Seq))
 	}
+	t.keepFold(d.key, &Fold{Seq: e.Seq, Replies: f.Replies})
 	d.unpin(e.Seq)
 }
 

@@ -45,6 +45,7 @@ func reactionKey(k RoomKey, seq uint64, user, emoji string) []byte {
 }
 
 func (t *tx) fold(k RoomKey, seq uint64) (f Fold) {
+	f.Seq = seq
 	if b := t.get(foldKey(k, seq)); b != nil {
 		if err := decodeRecord(b, &f); err != nil {
 			t.fail(fmt.Errorf("%w: fold of message %d of room %q: %w", ErrEntry, seq, k.Room, err))

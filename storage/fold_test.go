@@ -36,7 +36,7 @@ func TestFolds(t *testing.T) {
 	l.done(say("r", "ann", "one"))
 	l.done(say("r", "bob", "two"))
 	reply := say("r", "bob", "to one")
-	reply.ReplyTo = 1
+	reply.ReplyTo, reply.Tail = 1, []byte(`,"reply_to":1,"data":{"text":"to one"}`)
 	l.done(reply)
 	l.done(edited("ann", 1, `{"text":"uno"}`))
 	last := l.done(edited("ann", 1, `{"text":"eins"}`))
@@ -77,6 +77,9 @@ func TestFolds(t *testing.T) {
 		}
 	}
 	for _, seq := range []uint64{1, 2} {
+		if f := l.folds(); f[0].Seq != 1 || f[0].Replies != 1 {
+			t.Errorf("a deleted message keeps the count of its replies: %+v", f)
+		}
 		l.done(deleteOf(map[uint64]string{1: "ann", 2: "bob"}[seq], seq))
 		if r := l.do(edited("ann", seq, `{}`)); r.Outcome != Conflict {
 			t.Errorf("edit what is deleted: %+v", r)
@@ -94,6 +97,7 @@ func TestFolds(t *testing.T) {
 			t.Errorf("what was deleted is still said: %s", s)
 		}
 	}
+	l.done(deleteOf("bob", 3))
 	if f := l.folds(); len(f) != 0 {
 		t.Errorf("left: %+v", f)
 	}

@@ -49,6 +49,8 @@ type ImportRoom struct {
 	LiveMS  int64       `cbor:"9,keyasint,omitempty"`
 	Made    int64       `cbor:"10,keyasint,omitempty"` // ms; 0 = now
 	Owner   string      `cbor:"11,keyasint,omitempty"`
+
+	BeforeSend BeforeSend `cbor:"12,keyasint,omitempty"`
 }
 
 // ImportEntry is an entry as it was. Seq 0 takes the next number, N 0 the count of messages so far.
@@ -225,7 +227,7 @@ func (t *tx) importLine(d *draft, p *Imported, l *ImportLine, by Actor) Result {
 func (t *tx) importRoom(d *draft, p *Imported, r *ImportRoom, by Actor) Result {
 	a, b, pair := directPair(d.key.Room)
 	switch {
-	case !d.key.IsRoom() || r.Kind != Public && r.Kind != Private && r.Kind != Direct || !r.Guest.known() || r.StateBy > StateByOperators || r.StateMS < 0 || r.LiveMS < 0 || r.Made < 0:
+	case !d.key.IsRoom() || r.Kind != Public && r.Kind != Private && r.Kind != Direct || !r.Guest.known() || r.StateBy > StateByOperators || r.BeforeSend > BeforeSendClosed || r.StateMS < 0 || r.LiveMS < 0 || r.Made < 0:
 		return refused("there is no such room")
 	case (r.Kind == Direct) != pair:
 		return refused("a direct room has the name of its two users, and no other room has")
@@ -234,7 +236,7 @@ func (t *tx) importRoom(d *draft, p *Imported, r *ImportRoom, by Actor) Result {
 	}
 	t.makeRoom(d, "", Private, r.Name, GuestDefault)
 	st := d.change()
-	st.Owner, st.StateBy, st.StateMS, st.LiveMS = r.Owner, r.StateBy, r.StateMS, r.LiveMS
+	st.Owner, st.StateBy, st.StateMS, st.LiveMS, st.BeforeSend = r.Owner, r.StateBy, r.StateMS, r.LiveMS, r.BeforeSend
 	if r.Made > 0 {
 		st.Made = min(r.Made, t.now)
 	}

@@ -203,6 +203,7 @@ func (t *tx) erased(d *draft, e *Entry, collapse string) (tail []byte) {
 		return append(targetJSON(j.Target), stubTail("")...)
 	}
 	t.unfold(d, e)
+	t.replyGone(d, e)
 	return stubTail(collapse)
 }
 

@@ -52,8 +52,12 @@ func parseImportHead(b []byte) (*storage.ImportRoom, error) {
 	if ok && r.State != "" {
 		out.StateBy, ok = storage.ParseStateBy(r.State)
 	}
+	if ok && r.BeforeSend != "" {
+		out.BeforeSend, ok = storage.ParseBeforeSend(r.BeforeSend)
+	}
 	if !ok {
-		return nil, errors.New("room: kind is public, private or direct, guest none, read or write, state members or operators")
+		return nil, errors.New("room: kind is public, private or direct, guest none, read or write, state members or operators, " +
+			"before_send off, open or closed")
 	}
 	if r.StateInterval < 0 || r.StateInterval > maxInterval || r.LiveInterval < 0 || r.LiveInterval > maxInterval || r.SlowMode < 0 || r.SlowMode > maxSeconds {
 		return nil, errors.New("room: an interval is out of its bounds")

@@ -169,6 +169,10 @@ func (m *Message) finish(opt Options) *problem.Problem {
 		if m.Target == 0 {
 			return problem.New(problem.BadPayload, `A message of type %s needs its target's seq: {"target":42,"data":{..}}.`, m.Type)
 		}
+		if m.TTL != 0 { // late readers would find the message as it was before
+			return problem.New(problem.BadPayload,
+				"A message of type %s takes no ttl, nor a Message Expiry Interval: what it changes stays changed.", m.Type)
+		}
 	}
 	if m.Type == TypeReaction {
 		return checkReaction(m.Data)
