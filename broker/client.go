@@ -62,6 +62,7 @@ type client struct {
 	lastRead   atomic.Int64                  // coarse ms
 	held       atomic.Bool                   // the reader waits: silence is ours
 	taken      atomic.Bool                   // a newer connection owns the session
+	fenced     atomic.Bool                   // and the log says so: it takes nothing more of this one
 	reason     atomic.Uint32                 // first reason code given for closing, plus 1
 	unanswered atomic.Bool                   // a message is left without an answer, and so are all after it (unsaid)
 	normal     atomic.Bool                   // the client said DISCONNECT: no will

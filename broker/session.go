@@ -62,6 +62,7 @@ func (b *Broker) fence(t storage.Taken) {
 		return
 	}
 	c.taken.Store(true)
+	c.fenced.Store(true)
 	if t.Epoch == 0 {
 		c.sendAway(reasonTakenOver)
 	} else {
@@ -81,7 +82,7 @@ func (b *Broker) finish(c *client) {
 	left := c.w.detach(c, how)
 	b.presence.End(c.online, how, c.lastRead.Load())
 	unfinished := c.acks.drain(b.ctx)
-	if c.stored && !c.fencedElsewhere() {
+	if c.stored && !c.fenced.Load() {
 		cmd := &storage.Release{
 			Session: c.sid, Epoch: c.epoch, Place: left.pos, Lag: left.lag, Unfinished: unfinished, KeepWill: !c.normal.Load(),
 		}
@@ -105,12 +106,6 @@ func (b *Broker) finish(c *client) {
 		return
 	}
 	b.disown(c)
-}
-
-// fencedElsewhere reports whether the log says already that another connection holds the session.
-func (c *client) fencedElsewhere() bool {
-	sess, err := c.b.cfg.Store.Session(c.sid)
-	return err == nil && (sess == nil || sess.Epoch != c.epoch)
 }
 
 // ignore takes an answer nobody waits for. What it answers is repeated or checked elsewhere.

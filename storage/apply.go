@@ -165,7 +165,8 @@ type tx struct {
 	feed  feed
 	now   int64 // log time of the entry in hand
 	group group
-	rings []ringRecord // written by this batch
+	rings []ringRecord           // written by this batch
+	lags  map[SessionID][][]byte // keys written by this batch
 
 	drafts  map[RoomKey]*draft
 	order   []*draft

@@ -51,6 +51,38 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// BenchmarkSessions applies one entry in which 64 new sessions are taken, one in which they are released, and one in which they
+// are taken again, per round.
+func BenchmarkSessions(b *testing.B) {
+	s := openOn(b, vfs.Default, func(o *Options) { o.Dir, o.CacheSize = b.TempDir()+"/db", 0 })
+	defer func() { _ = s.Close() }()
+	l := newLog(b, s)
+	l.as("a", say("r", "ann", "x"))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for round := range b.N {
+		b.StopTimer()
+		take, release, again := make([]Command, benchBatch), make([]Command, benchBatch), make([]Command, benchBatch)
+		id := func(i int) SessionID { return SessionID{User: fmt.Sprint("u", round, "-", i), Client: "phone"} }
+		for i := range benchBatch {
+			t := Take{Session: id(i), Node: "a", Boot: 1, Expiry: NeverExpires}
+			take[i], again[i] = &t, &t
+			release[i] = &Release{Session: id(i), Epoch: uint64(2*benchBatch*round + i + 1), Place: 1}
+		}
+		for _, batch := range [][]Command{take, release, again} {
+			l.now++
+			e := []logentry.Entry{l.entry(l.group("a", batch...))}
+			b.StartTimer()
+			if _, err := s.Apply(e); err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*3*benchBatch), "ns/command")
+}
+
 // benchStore is a room of n entries, of which memory holds none or all.
 func benchStore(b *testing.B, n int, tail int64) *Store {
 	b.Helper()

@@ -121,7 +121,8 @@ func (t *tx) take(c *Take) Result {
 			present = false // with a logout of everything
 		}
 	}
-	if rec == nil {
+	known := rec != nil
+	if !known {
 		n := t.counts(c.Session.NS, c.Session.User)
 		if c.MaxSessions > 0 && n.Sessions >= c.MaxSessions {
 			return Result{Outcome: Limit, Detail: fmt.Sprintf("%d stored sessions are the limit; end one first (limits.sessions_per_user)", c.MaxSessions)}
@@ -142,7 +143,7 @@ func (t *tx) take(c *Take) Result {
 		if c.Backlog == 0 {
 			next.Backlog = rec.Backlog
 		}
-	} else {
+	} else if known {
 		t.delLags(c.Session)
 	}
 	t.setSession(c.Session, next)
@@ -157,12 +158,6 @@ func (t *tx) take(c *Take) Result {
 
 // NeverExpires is the Session Expiry Interval that means: keep for ever (MQTT 5, 3.1.2.11.2).
 const NeverExpires = 0xffffffff
-
-// delLags removes all lags of a session. None of them is read through get.
-func (t *tx) delLags(id SessionID) {
-	p := lagPrefix(id)
-	t.delRange(p, end(p))
-}
 
 // endSession removes a session and publishes the will it still has.
 func (t *tx) endSession(id SessionID, rec *sessionRecord) {
@@ -221,22 +216,6 @@ func (t *tx) subscribe(c *Subscribe) Result {
 		t.setSession(c.Session, rec)
 	}
 	return Result{Epoch: c.Epoch, Seq: t.meta.Pos}
-}
-
-const lagVersion = 1
-
-// setLag writes where a session goes on in a room; 0 = where its place says.
-func (t *tx) setLag(id SessionID, room string, seq uint64) {
-	k := lagKey(id, room)
-	var err error
-	if seq == 0 {
-		err = t.batch.Delete(k, nil)
-	} else {
-		err = t.batch.Set(k, withNumber([]byte{lagVersion}, seq), nil)
-	}
-	if err != nil {
-		t.fail(err)
-	}
 }
 
 func (t *tx) release(c *Release) Result {

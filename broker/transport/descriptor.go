@@ -160,6 +160,13 @@ func (d *descriptor) due() (bytes, other bool) {
 	return d.ready, d.closed || d.expired
 }
 
+// ends reports whether the kernel has announced the end or an error.
+func (d *descriptor) ends() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hup
+}
+
 // lie lets the descriptor rest: the caller reads no more, and its owner is called when there is something to read or to
 // deal with. It returns false, and nothing has changed, when that is so already.
 func (d *descriptor) lie() bool {

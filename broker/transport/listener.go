@@ -242,6 +242,7 @@ func (l *Listener) Serve(ctx context.Context, handle Handler) error {
 			s, err := l.acceptNet()
 			if err == nil {
 				l.running.Go(func() { l.serveTLS(s, handle) })
+				runtime.Gosched()
 			}
 			return err
 		})
@@ -263,6 +264,7 @@ func (l *Listener) Serve(ctx context.Context, handle Handler) error {
 		if err == nil {
 			l.running.Add(1)
 			go l.serve(d, peer, handle)
+			runtime.Gosched() // those who are connected have their turn before the next one comes in
 		}
 		return err
 	})

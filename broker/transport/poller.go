@@ -26,6 +26,7 @@ type poller struct {
 	file *os.File // of the epoll
 	raw  syscall.RawConn
 	done chan struct{} // closed when the goroutine has ended
+	ends herd          // connections whose end was found while they rested
 
 	mu   sync.Mutex
 	fds  map[int32]*descriptor

@@ -33,9 +33,14 @@ func (c *Conn) readable(buf []byte) {
 		}
 	}
 	// Nothing there, which is nothing to do, or the end or an error, which the goroutine finds too, or too much.
-	if !c.desc.lie() {
-		c.awake()
+	if c.desc.lie() {
+		return
 	}
+	if c.desc.ends() {
+		c.desc.poll.ends.add(func() { c.run(c.next) })
+		return
+	}
+	c.awake()
 }
 
 // awake implements rester.

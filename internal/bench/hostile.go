@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -39,6 +40,7 @@ const (
 	stormPatience = 2 * time.Minute // for all to be back
 	floodID       = 7               // packet id of all messages of a flood
 	floodChunk    = 64 << 10        // bytes that wait for the socket of a flood
+	stormStep     = 16              // connections ended or made before others are looked after, lest they wait for us
 )
 
 func (o *Hostile) validate() error {
@@ -86,6 +88,7 @@ type hostile struct {
 	raging    bool // hostile clients are
 	sessions  []*conn
 	floods    []*conn
+	cut       []*conn // sessions whose connection is to be ended, all before the first comes back
 	again     []*conn // whose connection has ended and is to be made again
 	back      int     // sessions that are there again
 	present   int
@@ -217,6 +220,9 @@ func (r *hostile) half(ctx context.Context, h *half, over func() bool) error {
 			if why = r.endedWhy; why == nil {
 				why = r.storm()
 			}
+			if len(r.cut)+len(r.again) > 0 {
+				wait = 0
+			}
 		})
 		switch {
 		case why != nil:
@@ -236,13 +242,10 @@ func (r *hostile) half(ctx context.Context, h *half, over func() bool) error {
 	return err
 }
 
-// rage cuts all sessions, and lets the floods come.
+// rage has all sessions cut, and lets the floods come.
 func (r *hostile) rage() {
 	r.raging, r.back, r.present = true, 0, 0
-	for i, c := range r.sessions {
-		c.close()
-		r.sessions[i] = r.anew(c)
-	}
+	r.cut = slices.Clone(r.sessions)
 	for i, c := range r.floods {
 		r.floods[i] = r.anew(c)
 	}
@@ -250,7 +253,7 @@ func (r *hostile) rage() {
 
 // rest ends the floods.
 func (r *hostile) rest() {
-	r.raging, r.again = false, nil
+	r.raging, r.cut, r.again = false, nil, nil
 	for _, c := range r.floods {
 		c.close()
 	}
@@ -263,13 +266,21 @@ func (r *hostile) anew(c *conn) *conn {
 	return n
 }
 
-// storm makes the connections that are to be made, and feeds the floods.
+// storm ends some of the connections that are to be ended, or makes some of those that are to be made, and feeds the floods.
 func (r *hostile) storm() error {
 	if !r.raging {
 		return nil
 	}
-	again := r.again
-	r.again = nil
+	n := min(len(r.cut), stormStep)
+	for _, c := range r.cut[:n] {
+		c.close()
+		r.sessions[c.number-r.o.Readers] = r.anew(c)
+	}
+	if r.cut = r.cut[n:]; len(r.cut) > 0 {
+		return nil
+	}
+	again := r.again[:min(len(r.again), stormStep)]
+	r.again = r.again[len(again):]
 	for _, c := range again {
 		if err := r.start(c, r.target); err != nil {
 			return err
