@@ -43,6 +43,7 @@ const (
 	defaultCache     = 32 << 20
 	bloomBits        = 10
 	memTableSize     = 16 << 20
+	memTables        = 3         // at most: one written to, one written out, one kept for the next; Pebble takes them out of the cache
 	walBytesPerSync  = 512 << 10 // written back as it grows: a snapshot's sync then finds little left, and publishers do not wait for it
 	formatVersion    = 1
 )
@@ -137,7 +138,7 @@ func Open(o Options) (*Store, error) {
 	if err := Recover(o); err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, log: o.Logger, cache: pebble.NewCache(o.CacheSize)}
+	s := &Store{opts: o, log: o.Logger, cache: pebble.NewCache(o.CacheSize + memTables*memTableSize)}
 	s.tailBytes.Store(o.TailBytes)
 	if err := s.open(false); err != nil {
 		s.cache.Unref()
