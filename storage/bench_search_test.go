@@ -76,7 +76,7 @@ func BenchmarkSearch(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.StartTimer()
-			if _, err := s.indexStep(room("r"), blockEntries); err != nil {
+			if _, _, err := s.indexStep(room("r"), blockEntries); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -18,7 +18,8 @@ type Indexer struct {
 	watch *Watcher
 	due   deque[RoomKey]
 	is    map[RoomKey]bool // in due
-	walk  []byte           // where to look for more rooms; nil = all have been looked at
+	full  map[RoomKey]uint64
+	walk  []byte // where to look for more rooms; nil = all have been looked at
 	off   bool
 	size  uint64 // entries in a block
 }
@@ -26,7 +27,7 @@ type Indexer struct {
 // Indexer returns the store's indexer, which begins with a look at every room. With off it removes the index instead, and
 // what Apply leaves for it.
 func (s *Store) Indexer(off bool) *Indexer {
-	return &Indexer{s: s, watch: s.Watch(), is: map[RoomKey]bool{}, walk: []byte{prefixHead}, off: off, size: blockEntries}
+	return &Indexer{s: s, watch: s.Watch(), is: map[RoomKey]bool{}, full: map[RoomKey]uint64{}, walk: []byte{prefixHead}, off: off, size: blockEntries}
 }
 
 // Wake is ready when there may be something to do.
@@ -47,9 +48,10 @@ func (x *Indexer) Step() (more bool, err error) {
 	}
 	if ch.Reset {
 		x.walk = []byte{prefixHead}
+		clear(x.full)
 	}
 	for k, rc := range ch.Rooms {
-		if rc.Entries {
+		if rc.Entries && x.mayHaveBlock(k) {
 			x.add(k)
 		}
 	}
@@ -63,13 +65,27 @@ func (x *Indexer) Step() (more bool, err error) {
 		return true, x.look()
 	}
 	k := x.due.at(0)
-	more, err = x.s.indexStep(k, x.size)
+	more, full, err := x.s.indexStep(k, x.size)
 	x.due.pop()
 	delete(x.is, k)
+	if len(x.full) >= indexedRooms {
+		clear(x.full)
+	}
+	x.full[k] = full
 	if more || err != nil {
 		x.add(k) // rooms take turns
 	}
 	return x.due.len() > 0 || x.walk != nil, err
+}
+
+// indexedRooms is how many rooms' full are remembered: 10 MB.
+const indexedRooms = 100_000
+
+// mayHaveBlock reports whether a room may have entries enough for a block. Looking at every room that somebody has written
+// to would be a tenth of what messages in small rooms cost.
+func (x *Indexer) mayHaveBlock(k RoomKey) bool {
+	h, err := x.s.head(k)
+	return err != nil || h.Seq >= x.full[k]
 }
 
 func (x *Indexer) add(k RoomKey) {
@@ -114,12 +130,13 @@ func (s *Store) dropIndex() error {
 	return err
 }
 
-// indexStep brings the index of a room one step nearer to its entries; more says that it is not there yet.
-func (s *Store) indexStep(k RoomKey, size uint64) (more bool, err error) {
+// indexStep brings the index of a room one step nearer to its entries; more says that it is not there yet. Else there is nothing to
+// do before the room has the entry full, unless it is told of in Changes.Indexed.
+func (s *Store) indexStep(k RoomKey, size uint64) (more bool, full uint64, err error) {
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
 	if s.db == nil {
-		return false, ErrClosed
+		return false, 0, ErrClosed
 	}
 	snap := s.db.NewSnapshot()
 	w := &indexWork{k: k, r: snap, b: s.db.NewBatch(), size: size}
@@ -130,7 +147,10 @@ func (s *Store) indexStep(k RoomKey, size uint64) (more bool, err error) {
 	if err != nil {
 		err = fmt.Errorf("index room %q: %w", k.Room, err)
 	}
-	return more, errors.Join(err, w.b.Close(), snap.Close())
+	if err == nil && !more {
+		full = w.full
+	}
+	return more, full, errors.Join(err, w.b.Close(), snap.Close())
 }
 
 // indexWork is a step over one moment's state of a room.
@@ -142,6 +162,7 @@ type indexWork struct {
 	size  uint64
 	head  Head
 	place indexPlace
+	full  uint64 // seq that the room needs for its next block, at least; 0 = not known
 }
 
 func (w *indexWork) step() (more bool, err error) {
@@ -311,7 +332,8 @@ func (w *indexWork) rebuild(first uint64, old *block) error {
 // extend makes the next block, when there are entries enough for one.
 func (w *indexWork) extend() (did bool, err error) {
 	w.place.Next = max(w.place.Next, w.head.First)
-	if w.head.Kept()-w.head.Index(w.place.Next) < w.size {
+	if n := w.head.Kept() - w.head.Index(w.place.Next); n < w.size {
+		w.full = w.head.Seq + w.size - n
 		return false, nil
 	}
 	first := w.head.At(w.head.Index(w.place.Next)) // past a hole
