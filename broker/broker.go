@@ -159,6 +159,7 @@ func (b *Broker) tick() {
 				w.post(w.inspect)
 			}
 			b.live.expire(b.now())
+			b.emptyLeft()
 			b.tellTallies()
 		}
 	}

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/madang-chat/madang/internal/mqtttest"
@@ -89,23 +90,49 @@ func TestCheers(t *testing.T) {
 	}
 }
 
-// In a room of more than a hundred members reactions are no entries: they are in the tally and in the message's present
-// form.
+// In a room of more than a hundred members, or with so many online, reactions are no entries: they are in the tally and in the
+// message's present form.
 func TestReactionsOfALargeRoom(t *testing.T) {
 	t.Parallel()
-	n := testcluster.Start(t, testcluster.Options{})
-	as := mqtttest.Flavours[1]
-	owner := caller(t, n, as, "owner")
-	call(t, owner, "room.create", `{"room":"r","kind":"public"}`)
-	for i := range 100 {
-		call(t, owner, "room.invite", fmt.Sprintf(`{"room":"r","user":"u%d"}`, i))
+	for _, large := range []string{"members", "online"} {
+		t.Run(large, func(t *testing.T) {
+			oneAndThree(t, testcluster.Options{}, func(t *testing.T, nodes []*testcluster.Node) { reactInALargeRoom(t, nodes, large) })
+		})
+	}
+}
+
+func reactInALargeRoom(t *testing.T, nodes []*testcluster.Node, large string) {
+	const many, reacting = 101, 50
+	owner := openRoom(t, nodes, "r")
+	if large == "members" {
+		for i := range many {
+			call(t, owner, "room.invite", fmt.Sprintf(`{"room":"r","user":"u%d"}`, i))
+		}
 	}
 	owner.Say("r", "react to this")
-	at := head(t, n, "r")
-	reader := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "reader", ClientID: "r"})
+	at := head(t, nodes[0], "r")
+	for _, n := range nodes {
+		mqtttest.Eventually(t, "every node has it", func() bool { return head(t, n, "r") == at })
+	}
+	last := nodes[len(nodes)-1]
+	reader := mqtttest.Dial(t, last.At(), mqtttest.Options{Flavour: mqtttest.Flavours[1], User: "reader", ClientID: "r"})
 	reader.Subscribe("chat/rooms/r/tally")
-	for i := range 50 {
-		c := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: fmt.Sprint("u", i), ClientID: "c"})
+	var clients []*mqtttest.Client
+	for i := range many {
+		c := mqtttest.Dial(t, nodes[i%len(nodes)].At(), mqtttest.Options{Flavour: mqtttest.Flavours[i%2], User: fmt.Sprint("u", i), ClientID: "c"})
+		if large == "online" {
+			c.Subscribe(msgs("r"))
+		}
+		clients = append(clients, c)
+	}
+	if large == "online" {
+		for _, n := range nodes {
+			mqtttest.Eventually(t, "every node knows that many are online", func() bool {
+				return strings.Contains(by(t, n, token(t, n, "owner"), "GET /rooms/r/presence", "").body, `"mode":"count"`)
+			})
+		}
+	}
+	for _, c := range clients[:reacting] {
 		c.Publish(mqtttest.Message("chat/rooms/r/send/reaction", fmt.Sprintf(`{"target":%d,"data":{"emoji":"👍","on":true}}`, at), 1))
 	}
 	for {
@@ -115,17 +142,17 @@ func TestReactionsOfALargeRoom(t *testing.T) {
 		if err := json.Unmarshal(reader.Next().Payload, &x); err != nil {
 			t.Fatal(err)
 		}
-		if x.Reactions[fmt.Sprint(at)]["👍"] == 50 {
+		if x.Reactions[fmt.Sprint(at)]["👍"] == reacting {
 			break
 		}
 	}
-	if got := head(t, n, "r"); got != at {
+	if got := head(t, last, "r"); got != at {
 		t.Errorf("%d reactions are entries", got-at)
 	}
 	var page struct {
 		Messages []struct{ Reactions map[string]uint64 }
 	}
-	if err := json.Unmarshal(call(t, owner, "history", `{"room":"r"}`), &page); err != nil || page.Messages[0].Reactions["👍"] != 50 {
+	if err := json.Unmarshal(call(t, owner, "history", `{"room":"r"}`), &page); err != nil || page.Messages[0].Reactions["👍"] != reacting {
 		t.Errorf("%+v, %v", page, err)
 	}
 }

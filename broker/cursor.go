@@ -36,10 +36,11 @@ type cursor struct {
 	qos     byte // highest of the filters
 	plain   bool // every filter takes every type, without No Local: one look decides
 
-	asleep    bool // the client may not read the room now
-	oversees  bool // one of the filters shows the room in any case ($all/)
-	behind    bool // on the client's list
-	fetching  bool // a page is being read
+	asleep    bool   // the client may not read the room now
+	slept     uint64 // next when it fell asleep: what came since is not for it, and a declared gap
+	oversees  bool   // one of the filters shows the room in any case ($all/)
+	behind    bool   // on the client's list
+	fetching  bool   // a page is being read
 	page      []*storage.Entry
 	announce  bool   // me/sync is due when the head is reached
 	from      uint64 // first seq of what me/sync will tell of
@@ -221,13 +222,19 @@ func (w *worker) setAccess(cur *cursor, next uint64) {
 	may = may || cur.oversees
 	switch {
 	case cur.asleep && may:
-		cur.next = min(max(cur.next, w.head(cur.room)+1), next)
-		cur.asleep = false
+		next = min(max(cur.next, w.head(cur.room)+1), next)
+		if cur.next = cur.slept; cur.next < next {
+			w.jump(cur, next)
+		}
+		cur.next, cur.asleep = next, false
 		delete(w.asleep, cur)
 		w.owe(cur, cur.values, true)
 		w.giveStates(cur, nil)
 		w.giveLiveOf(cur, cur.filters)
 	case !may:
+		if !cur.asleep {
+			cur.slept = cur.next
+		}
 		cur.asleep, cur.page = true, nil
 		w.dozes(cur, err != nil)
 	}

@@ -177,7 +177,7 @@ func (b *Broker) RoomPresence(k storage.RoomKey) calls.RoomPresence {
 	r := b.presence.RoomNow(k)
 	out := calls.RoomPresence{Room: k.Room, Mode: "full", V: r.V, Users: r.Users, Connections: r.Connections}
 	if r.Count {
-		out.Mode = "count"
+		out.Mode = calls.ModeCount
 		return out
 	}
 	out.Online = make([]calls.OnlineUser, 0, len(r.Online))

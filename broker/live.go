@@ -28,12 +28,16 @@ type liveValues struct {
 	values map[storage.RoomKey]map[liveKey]liveValue
 	bytes  int             // of the payloads
 	held   map[userKey]int // values by writer
+
+	leaving []leaving // in order of at
+	left    int       // values in leaving
 }
 
 // Bounds of what is kept for new subscribers; what is beyond them is passed on all the same.
 const (
 	livePerUser = 256
 	liveBytes   = 64 << 20
+	liveLeaving = 100_000 // values whose user was cut off; those of more are emptied at once
 )
 
 func (v *liveValues) init() {
@@ -221,20 +225,5 @@ func (w *worker) giveLiveOf(cur *cursor, filters []*sub) {
 	}
 	for _, l := range w.b.live.in(cur.room.key, w.b.now()) {
 		w.sendLive(cur.client, filters, &l, nil, true)
-	}
-}
-
-// endLive empties the live values of a connection that ends.
-func (b *Broker) endLive(c *client) {
-	for lk := range c.live {
-		k := storage.RoomKey{NS: c.sid.NS, Room: lk.room}
-		b.live.mu.Lock()
-		held := b.live.remove(k, lk)
-		b.live.mu.Unlock()
-		if held {
-			gone := &hooks.Live{Room: k, Name: lk.name, User: lk.user}
-			b.tellLive(gone, 0)
-			b.passLive(gone, c, false)
-		}
 	}
 }

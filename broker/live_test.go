@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -62,4 +63,46 @@ func TestLive(t *testing.T) {
 			t.Errorf("%d commands in the log for live values", got-commands)
 		}
 	})
+}
+
+// A connection that is cut off does not empty its user's live values: only when the user has left they are.
+func TestLiveOfOneWhoIsCutOff(t *testing.T) {
+	t.Parallel()
+	for grace, empties := range map[string]bool{"30s": false, "50ms": true} {
+		t.Run(grace, func(t *testing.T) {
+			oneAndThree(t, testcluster.Options{Set: []string{"rooms.presence_grace=" + grace}}, func(t *testing.T, nodes []*testcluster.Node) {
+				openRoom(t, nodes, "r")
+				last := nodes[len(nodes)-1]
+				reader := mqtttest.Dial(t, last.At(), mqtttest.Options{User: "reader", ClientID: "r"})
+				reader.Subscribe("chat/rooms/r/live/#")
+				for i, as := range mqtttest.Flavours {
+					user := fmt.Sprint("rider", i)
+					topic := "chat/rooms/r/live/pos/" + user
+					rider := mqtttest.Dial(t, nodes[0].At(), mqtttest.Options{Flavour: as, User: user, ClientID: "phone"})
+					mqtttest.Eventually(t, "the reader's node wants it", func() bool {
+						rider.Publish(mqtttest.Message(topic, "here", 1))
+						return reader.Waiting() > 0
+					})
+					rider.Cut()
+					if empties {
+						for len(reader.Next().Payload) > 0 {
+							continue
+						}
+						continue
+					}
+					mqtttest.Eventually(t, "the node has noticed", func() bool {
+						return nodes[0].Metric("madang_connections_closed_total") >= float64(i+1)
+					})
+					if err := reader.Ping(); err != nil {
+						t.Fatal(err)
+					}
+					for reader.Waiting() > 0 {
+						if pk := reader.Next(); string(pk.Payload) != "here" {
+							t.Errorf("%s: %q while its user is in a tunnel", pk.TopicName, pk.Payload)
+						}
+					}
+				}
+			})
+		})
+	}
 }

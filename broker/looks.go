@@ -124,8 +124,8 @@ func (w *worker) giveUsers(c *client, s *sub) {
 	}
 }
 
-// giveKnown gives a client the presence of all it knows.
-func (w *worker) giveKnown(c *client) {
+// giveKnown gives a client the presence of all it knows. Those of perhaps that it does not know are offline to it.
+func (w *worker) giveKnown(c *client, perhaps ...string) {
 	w.b.read(func() {
 		known, err := w.b.cfg.Calls.Knows(c.sid.NS, c.sid.User)
 		if err != nil {
@@ -137,6 +137,11 @@ func (w *worker) giveKnown(c *client) {
 			}
 			for _, user := range known {
 				w.oweUser(c, user, true)
+			}
+			for _, user := range perhaps {
+				if _, named := c.looks.at[user]; !named && !slices.Contains(known, user) {
+					w.loseSight(c, user)
+				}
 			}
 		})
 	})
@@ -156,16 +161,25 @@ func (w *worker) ask(c *client, user string, give bool) {
 			if c.gone || !looks {
 				return
 			}
-			was := l.may
+			was, online := l.may, l.sent > 0
 			if l.may = may; !may {
 				l.sent = -1
 			}
 			c.looks.at[user] = l
-			if may && (give || !was) {
+			switch {
+			case may && (give || !was):
 				w.oweUser(c, user, true)
+			case !may && online:
+				w.loseSight(c, user)
 			}
 		})
 	})
+}
+
+// loseSight tells a client that a user it may not see any more is offline: it will hear of no change.
+func (w *worker) loseSight(c *client, user string) {
+	delete(c.looks.owed, user)
+	w.sendUser(c, user, -1, toJSON(calls.NewUserPresence(0, 0)), false)
 }
 
 // lookAgain asks about everybody of a namespace ("" = of any) who follows a user by name.
@@ -190,7 +204,7 @@ func (w *worker) related(ns, one, two string) {
 			}
 		}
 		for c := range w.knowers[userKey{ns, pair[0]}] {
-			w.giveKnown(c)
+			w.giveKnown(c, pair[1])
 		}
 	}
 }

@@ -93,6 +93,8 @@ func TestPresenceOfContacts(t *testing.T) {
 		})
 		return !may
 	})
+	told(eve, "ann", "offline", false) // to her
+	told(bob, "ann", "offline", false)
 	_ = ann.Close()
 	until(t, "ann is offline", func() bool { return r.b.UserPresence("chat", "ann").Devices == 0 })
 	people.set(func(c *circle) { clear(c.blocked) })

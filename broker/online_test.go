@@ -268,6 +268,9 @@ func TestWhoSeesAUser(t *testing.T) {
 		mqtttest.Eventually(t, "the friend is out", func() bool {
 			return tryCallHTTP(t, last, "friend", "ann") == 403
 		})
+		if pk := friend.Next(); pk.TopicName != topic || string(pk.Payload) != `{"status":"offline","devices":0}` {
+			t.Errorf("one who may not see her any more got %s %s", pk.TopicName, pk.Payload)
+		}
 		phone.Disconnect()
 		status(self, "ann", "online", 1, false)
 		quiet(t, friend)

@@ -96,7 +96,7 @@ func (b *Broker) finish(c *client) {
 	if c.will != nil && !c.normal.Load() {
 		b.publishWill(c)
 	}
-	b.endLive(c)
+	b.endLive(c, how)
 	c.quota.Done()
 	c.address.Done()
 	b.stats.disconnected.Add(1)

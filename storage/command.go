@@ -88,6 +88,7 @@ type Append struct {
 	Collapse string `cbor:"20,keyasint,omitempty"`
 	Emoji    string `cbor:"18,keyasint,omitempty"` // of a reaction
 	Off      bool   `cbor:"19,keyasint,omitempty"` // of a reaction: it ends
+	Many     bool   `cbor:"31,keyasint,omitempty"` // of a reaction: many are online, so it is no entry
 
 	Mentions []string `cbor:"30,keyasint,omitempty"` // users; those of them who are members are told in their inbox
 }

@@ -15,7 +15,7 @@ import (
 //	uvarints       epoch, packet id, kind of room to make
 //	hash           16 bytes (if present)
 //	target, reply to (uvarints), reason, emoji, collapse key (sized; all if one is present)
-//	more flags     uvarint: 1 mentions (if present)
+//	more flags     uvarint: 1 mentions, 2 many are online (if present)
 //	mentions       uvarint count, names with length (if present)
 //	the rest       tail
 //
@@ -33,7 +33,8 @@ const (
 )
 
 const (
-	moreMentions   = 1 << iota
+	moreMentions = 1 << iota
+	moreMany
 	moreFlagsKnown = 1<<iota - 1
 )
 
@@ -50,7 +51,7 @@ func (c *Append) appendTo(b []byte) []byte {
 		{c.Hash != [16]byte{}, appendHash},
 		{c.Target != 0 || c.ReplyTo != 0 || c.Reason != "" || c.Emoji != "" || c.Collapse != "", appendRefers},
 		{c.Off, appendOff},
-		{len(c.Mentions) > 0, appendMore},
+		{len(c.Mentions) > 0 || c.Many, appendMore},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -78,11 +79,7 @@ func (c *Append) appendTo(b []byte) []byte {
 		b = appendSized(appendSized(appendSized(b, c.Reason), c.Emoji), c.Collapse)
 	}
 	if flags&appendMore != 0 {
-		b = binary.AppendUvarint(b, moreMentions)
-		b = binary.AppendUvarint(b, uint64(len(c.Mentions)))
-		for _, u := range c.Mentions {
-			b = appendSized(b, u)
-		}
+		b = c.appendMore(b)
 	}
 	return append(b, c.Tail...)
 }
@@ -139,6 +136,25 @@ func (c *Append) decode(b []byte) error {
 	return nil
 }
 
+// appendMore writes what more flags announce.
+func (c *Append) appendMore(b []byte) []byte {
+	var more uint64
+	if len(c.Mentions) > 0 {
+		more |= moreMentions
+	}
+	if c.Many {
+		more |= moreMany
+	}
+	b = binary.AppendUvarint(b, more)
+	if len(c.Mentions) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(c.Mentions)))
+		for _, u := range c.Mentions {
+			b = appendSized(b, u)
+		}
+	}
+	return b
+}
+
 // decodeMore reads what more flags announce.
 func (c *Append) decodeMore(r *reader) {
 	more := r.uvarint()
@@ -146,6 +162,7 @@ func (c *Append) decodeMore(r *reader) {
 		r.bad = true
 		return
 	}
+	c.Many = more&moreMany != 0
 	if more&moreMentions != 0 {
 		for n := r.uvarint(); n > 0 && !r.bad; n-- {
 			c.Mentions = append(c.Mentions, string(r.sized()))

@@ -151,7 +151,7 @@ func (t *tx) react(d *draft, c *Append) (do func(e *Entry), again bool, r Result
 		}
 		t.setFold(d.key, c.Target, &f)
 	}
-	if d.settings.Members <= largeRoom {
+	if d.settings.Members <= largeRoom && !c.Many {
 		return apply, false, Result{}
 	}
 	apply(nil)
@@ -160,7 +160,7 @@ func (t *tx) react(d *draft, c *Append) (do func(e *Entry), again bool, r Result
 }
 
 // largeRoom is from how many members on reactions are no entries: they are counted, and told in tallies (design.md section
-// 3, Sending).
+// 3, Sending). How many are online Apply does not know: the command says it.
 const largeRoom = 100
 
 // Fold returns what was folded into a message; the zero Fold when nothing was.

@@ -121,6 +121,7 @@ func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Messag
 	cmd := draftOf(id, k, m)
 	if m.Type == envelope.TypeReaction {
 		cmd.Emoji, cmd.Off = m.Reaction()
+		cmd.Many = c.cfg.Online.RoomPresence(k).Mode == ModeCount
 	}
 	switch {
 	case m.Type == envelope.TypeEdit, m.Type == envelope.TypeDelete, m.Type == envelope.TypeReaction: // of what is there

@@ -53,6 +53,9 @@ type OnlineUser struct {
 	Devices int    `json:"devices"`
 }
 
+// ModeCount is the mode of a room with too many users online to name them (design.md section 3: more than 100).
+const ModeCount = "count"
+
 // RoomPresence is who is in a room: by name while they are few, and how many, guests included.
 type RoomPresence struct {
 	Room        string       `json:"room"`

@@ -94,7 +94,9 @@ type App struct {
 	secret   atomic.Pointer[[]byte]
 	closing  atomic.Bool // the log takes nothing any more
 	full     atomic.Bool // the disk is nearly full
-	space    space
+
+	leaderLost atomic.Pointer[time.Time] // nil = a leader is known
+	space      space
 
 	listeners map[string]*transport.Listener
 	web       *webServer
@@ -277,7 +279,7 @@ func (a *App) openRules(*Options) error {
 	a.quotas = newQuotas(&c.Limits)
 	kind, _ := storage.ParseRoomKind(c.Rooms.AutoCreate)
 	a.calls = calls.New(calls.Config{
-		Log: log, Store: a.store, Auth: chain, Before: a.before, Node: a.nodeName(), AutoCreate: kind,
+		Log: quorumLog{log, &a.leaderLost}, Store: a.store, Auth: chain, Before: a.before, Node: a.nodeName(), AutoCreate: kind,
 		Limits: callLimits(&c.Limits), RoomMembers: c.Rooms.Members, Rooms: a.quotas.rooms, Refusals: a.refusals,
 		NoSearch: !c.Search.Enabled, Logger: a.log, Online: online{a}, Relations: a.store,
 		Register: c.Auth.Register, Registers: a.quotas.registers, OwnAttributes: c.Auth.OwnAttributes,
@@ -344,6 +346,7 @@ func (a *App) Start() {
 	a.running.Go(func() { a.people.Run(a.ctx) })
 	a.running.Go(a.becomeReady)
 	a.running.Go(a.watchSpace)
+	a.running.Go(a.watchQuorum)
 	a.running.Go(a.watchStalls)
 	a.running.Go(a.giveLeadershipAway)
 	a.running.Go(a.watchLog)
