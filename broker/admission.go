@@ -23,19 +23,30 @@ const (
 
 // admission is the line. It is safe for concurrent use.
 type admission struct {
-	working int           // worked on at once; 0 = no limit, and no line
-	most    int           // in line
-	wait    time.Duration // longest in line: clients give up soon after it, and then the work would be for nobody
+	wait time.Duration // longest in line: clients give up soon after it, and then the work would be for nobody
 
 	waited         atomic.Int64 // ns: how long the last one waited
 	refused, hasty atomic.Uint64
 	dallying       atomic.Int64 // who wait to be told
 
-	mu   sync.Mutex
-	open bool    // the node may serve
-	n    int     // worked on
-	line []*turn // oldest first
-	gone int     // of line: who gave up
+	mu      sync.Mutex
+	working int     // worked on at once; 0 = no limit, and no line
+	most    int     // in line; 0 = no limit
+	open    bool    // the node may serve
+	n       int     // worked on
+	line    []*turn // oldest first
+	gone    int     // of line: who gave up
+}
+
+// setLimits changes how many are worked on at once, and how many may be in line. Who is in line stays there, also where it is
+// longer than a new line may be; with more to be worked on at once the first of them have their turn now.
+func (a *admission) setLimits(working, most int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.working, a.most = working, most
+	if a.open {
+		a.advance()
+	}
 }
 
 // turn is a place in line.
@@ -44,12 +55,21 @@ type turn struct {
 	gone bool          // nobody waits for it; under mu
 }
 
-// enter returns true when it is the caller's turn, which leave ends. False: the line is full, or it is not the caller's
-// turn in time, or ctx has ended.
-func (a *admission) enter(ctx context.Context) bool {
+// Why it does not come to the caller's turn.
+var (
+	errLineFull = errors.New("the line is full")
+	errLineLong = errors.New("the turn has not come in time")
+)
+
+// enter returns nil when it is the caller's turn, which leave ends. errLineFull is returned at once; errLineLong when it is not
+// the caller's turn in time, or ctx has ended.
+func (a *admission) enter(ctx context.Context) error {
 	t, now := a.take()
-	if t == nil {
-		return now
+	switch {
+	case now:
+		return nil
+	case t == nil:
+		return errLineFull
 	}
 	began := clock.Now()
 	timer := time.NewTimer(a.wait)
@@ -64,7 +84,7 @@ func (a *admission) enter(ctx context.Context) bool {
 	defer a.mu.Unlock()
 	select {
 	case <-t.come:
-		return true
+		return nil
 	default:
 	}
 	t.gone = true
@@ -74,7 +94,7 @@ func (a *admission) enter(ctx context.Context) bool {
 		a.gone = 0
 	}
 	a.refused.Add(1)
-	return false
+	return errLineLong
 }
 
 // take returns a place in line, or none: then now says whether it is the caller's turn at once.
@@ -155,11 +175,11 @@ func (b *Broker) Busy() time.Duration {
 
 // takeTurn returns when a CONNECT may be worked on, or why it will not be.
 func (b *Broker) takeTurn(conn *transport.Conn) error {
-	if !b.admission.enter(b.ctx) {
+	if err := b.admission.enter(b.ctx); err != nil {
 		switch {
 		case b.ctx.Err() != nil:
 			return &refusal{v5: reasonShuttingDown, v3: v3Unavailable, why: "the node is shutting down"}
-		case !b.admission.isOpen():
+		case errors.Is(err, errLineLong) && !b.admission.isOpen():
 			return &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the node is not ready; try again in a few seconds"}
 		}
 		return &refusal{

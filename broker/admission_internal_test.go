@@ -21,7 +21,7 @@ func TestAdmission(t *testing.T) {
 		var running sync.WaitGroup
 		for i := range 7 {
 			running.Go(func() {
-				ok := a.enter(t.Context())
+				ok := a.enter(t.Context()) == nil
 				if ok != (i < 5) {
 					t.Errorf("number %d: let in: %v", i, ok)
 				}
@@ -59,14 +59,14 @@ func TestAdmissionIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &admission{working: 1, most: 100, wait: takeWait}
 		began := time.Now()
-		if a.enter(t.Context()) {
+		if a.enter(t.Context()) == nil {
 			t.Error("let in before the node may serve")
 		}
 		if took := time.Since(began); took != takeWait {
 			t.Errorf("told after %v", took)
 		}
 		a.begin()
-		if !a.enter(t.Context()) {
+		if a.enter(t.Context()) != nil {
 			t.Fatal("not let in")
 		}
 		for range 5 {
@@ -74,7 +74,7 @@ func TestAdmissionIsBounded(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			for range 100 {
 				running.Go(func() {
-					if a.enter(ctx) {
+					if a.enter(ctx) == nil {
 						t.Error("let in")
 					}
 				})
@@ -93,7 +93,7 @@ func TestAdmissionIsBounded(t *testing.T) {
 			t.Errorf("to come again after %v", got)
 		}
 		a.leave()
-		if !a.enter(t.Context()) {
+		if a.enter(t.Context()) != nil {
 			t.Error("the place is lost")
 		}
 	})
@@ -132,4 +132,55 @@ func TestFloodIsForgivenByTime(t *testing.T) {
 
 func sessionIDOf(user, client string) storage.SessionID {
 	return storage.SessionID{NS: "chat", User: user, Client: client}
+}
+
+// A reload changes how many are worked on, and how long the line may be: with more to be worked on those in line come in at
+// once, with fewer nobody does until enough have left, and nobody loses a place in a line that is too long now.
+func TestAdmissionIsReloaded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &admission{working: 1, most: 4, wait: takeWait}
+		a.begin()
+		leave := make(chan struct{})
+		var running sync.WaitGroup
+		come := func(ok bool) {
+			running.Go(func() {
+				if got := a.enter(t.Context()) == nil; got != ok {
+					t.Errorf("let in: %v", got)
+				}
+				if ok {
+					<-leave
+					a.leave()
+				}
+			})
+			synctest.Wait()
+		}
+		state := func(working, waiting int) {
+			t.Helper()
+			synctest.Wait()
+			if n, _ := a.waiting(); a.n != working || n != waiting {
+				t.Errorf("%d are worked on, %d wait, want %d and %d", a.n, n, working, waiting)
+			}
+		}
+		for range 5 {
+			come(true)
+		}
+		come(false)
+		state(1, 4)
+		a.setLimits(3, 4)
+		state(3, 2)
+		a.setLimits(1, 1)
+		state(3, 2)
+		come(false)
+		for range 2 {
+			leave <- struct{}{}
+		}
+		state(1, 2)
+		a.setLimits(0, 1)
+		state(3, 0)
+		for range 3 {
+			leave <- struct{}{}
+		}
+		running.Wait()
+		state(0, 0)
+	})
 }

@@ -98,7 +98,7 @@ func New(cfg Config) *Broker {
 	b.coarse.Store(b.reckon())
 	b.presence = presence.New(cfg.Node, cfg.Boot, cfg.Limits.PresenceGrace.Milliseconds())
 	b.live.init()
-	b.admission = admission{working: cfg.Limits.Connecting, most: cfg.Limits.ConnectQueue, wait: takeWait}
+	b.admission = admission{wait: takeWait, working: cfg.Limits.Connecting, most: cfg.Limits.ConnectQueue}
 	for range cfg.Workers {
 		b.workers = append(b.workers, newWorker(b))
 	}

@@ -123,7 +123,8 @@ func (b *Broker) stillFlooding(id auth.Identity, clientID string) *problem.Probl
 	if wait <= 0 {
 		return nil
 	}
-	return problem.New(problem.RateLimited, "This device went on sending above its limits and was sent away; try again later.").After(wait)
+	return problem.Over(problem.RateLimited, limit.FloodRefusals,
+		"This device went on sending above its limits and was sent away; try again later.").After(wait)
 }
 
 // throttle returns the refusal of a publish above the quota, nil when it is within. Of a device that was above it lately, the

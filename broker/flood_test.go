@@ -178,6 +178,9 @@ func floodUntilSentAway(t *testing.T, n *testcluster.Node, as mqtttest.Flavour, 
 	if _, connack = raw(t, n, o); connack.ReasonCode != 0x9f && (as.Version == mqtttest.V5 || connack.ReasonCode != 3) {
 		t.Errorf("back at once: CONNACK %#x", connack.ReasonCode)
 	}
+	if why := connack.Properties.ReasonString; as.Version == mqtttest.V5 && !strings.Contains(why, "(limits.flood_refusals)") {
+		t.Errorf("back at once: CONNACK says %q", why)
+	}
 	o.ClientID = "another"
 	if _, connack = raw(t, n, o); connack.ReasonCode != 0 {
 		t.Errorf("another device: CONNACK %#x", connack.ReasonCode)

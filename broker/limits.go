@@ -23,6 +23,7 @@ func (b *Broker) SetLimits(l Limits) {
 	old := b.limits()
 	l.LiveTTL, l.TypingTTL, l.PresenceGrace = old.LiveTTL, old.TypingTTL, old.PresenceGrace
 	b.lim.Store(&l)
+	b.admission.setLimits(l.Connecting, l.ConnectQueue)
 }
 
 // told is what the CONNACK says of the limits.

@@ -190,9 +190,10 @@ func (h *WebSocketHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.cfg.Busy != nil {
 		if wait := h.cfg.Busy(); wait > 0 {
 			h.refusedOther.Add(1)
+			h.cfg.Refusals.Add(limit.ConnectQueue)
 			w.Header().Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
 			w.Header().Set("Connection", "close")
-			h.cfg.Refuse(w, http.StatusServiceUnavailable, "too many connect at once, try again later")
+			h.cfg.Refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("too many connect at once, try again later (%v)", limit.ConnectQueue))
 			return
 		}
 	}
