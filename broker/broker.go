@@ -93,7 +93,8 @@ func New(cfg Config) *Broker {
 	}
 	b.refusals = rate.Sometimes{First: 10, Interval: time.Second}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	b.lim.Store(&cfg.Limits)
+	limits := cfg.Limits.withoutEnd()
+	b.lim.Store(&limits)
 	b.began = clock.Now()
 	b.coarse.Store(b.reckon())
 	b.presence = presence.New(cfg.Node, cfg.Boot, cfg.Limits.PresenceGrace.Milliseconds())

@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -22,8 +24,30 @@ func (b *Broker) limits() *Limits { return b.lim.Load() }
 func (b *Broker) SetLimits(l Limits) {
 	old := b.limits()
 	l.LiveTTL, l.TypingTTL, l.PresenceGrace = old.LiveTTL, old.TypingTTL, old.PresenceGrace
+	l = l.withoutEnd()
 	b.lim.Store(&l)
 	b.admission.setLimits(l.Connecting, l.ConnectQueue)
+}
+
+// endless stands for a time that is not limited, where there has to be one.
+const endless = 100 * 365 * 24 * time.Hour
+
+// withoutEnd returns the limits with the most there can be in place of those that are off and that are used as they are; the
+// others are asked for whether they are off.
+func (l Limits) withoutEnd() Limits {
+	if l.ConnectTimeout <= 0 {
+		l.ConnectTimeout = endless
+	}
+	if l.InFlight <= 0 || l.InFlight > packetIDs {
+		l.InFlight = packetIDs
+	}
+	if l.Window <= 0 {
+		l.Window = packetIDs
+	}
+	if l.ConnectionBytes <= 0 {
+		l.ConnectionBytes = math.MaxInt
+	}
+	return l
 }
 
 // told is what the CONNACK says of the limits.
@@ -121,16 +145,13 @@ func (b *Broker) checkClientID(id string) *refusal {
 	return r
 }
 
+// mostPacket is more than a packet of MQTT can have.
+const mostPacket = 1 << 28
+
 // connectLimit is how large a CONNECT may be.
 func (b *Broker) connectLimit() int {
 	l := b.limits()
-	switch {
-	case l.Connect <= 0:
-		return max(l.Packet, 0)
-	case l.Packet <= 0:
-		return l.Connect
-	}
-	return min(l.Connect, l.Packet)
+	return min(cmp.Or(max(l.Connect, 0), mostPacket), cmp.Or(max(l.Packet, 0), mostPacket))
 }
 
 // refuseLargeConnect answers a CONNECT that is not read, as far as its beginning tells whom.

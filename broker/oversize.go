@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"encoding/binary"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -17,11 +18,11 @@ const aroundMessage = 128 << 10
 
 // heldPacket returns the largest packet of the client that is read into memory.
 func (c *client) heldPacket() int {
-	message := c.b.limits().Message
-	if message <= 0 || c.told.packet <= 0 {
-		return max(c.told.packet, 0)
+	most := cmp.Or(max(c.told.packet, 0), mostPacket)
+	if message := c.b.limits().Message; message > 0 {
+		return min(most, message+aroundMessage)
 	}
-	return min(c.told.packet, message+aroundMessage)
+	return most
 }
 
 // oversize deals with a packet that is not read into memory: a PUBLISH up to limits.packet is read, thrown away and

@@ -1,5 +1,7 @@
 package storage
 
+import "cmp"
+
 // Stats are counts since Open and sizes now, for metrics.
 type Stats struct {
 	Entries    uint64 // of the log, applied
@@ -28,12 +30,11 @@ func (s *Store) Stats() Stats {
 	return out
 }
 
-// SetTailBytes changes Options.TailBytes; what is held beyond it goes with the next entries. 0 or less leaves it as it is.
+// SetTailBytes changes Options.TailBytes; what is held beyond it goes with the next entries. 0 is the default there too.
 func (s *Store) SetTailBytes(bytes int64) {
-	if bytes > 0 {
-		s.tailBytes.Store(bytes)
-		s.tail.setLimit(bytes)
-	}
+	bytes = cmp.Or(max(bytes, 0), defaultTailBytes)
+	s.tailBytes.Store(bytes)
+	s.tail.setLimit(bytes)
 }
 
 // TailBytes returns the memory that recent entries take.

@@ -200,9 +200,7 @@ func (a *App) openData(o *Options) error {
 	if n := a.cfg.Cluster.TrailingLogs; n > 0 {
 		cc.TrailingLogs = uint64(n)
 	}
-	if n := a.cfg.Limits.PendingBytes; n > 0 {
-		cc.PendingBytes = n
-	}
+	cc.PendingBytes = pendingBytes(&a.cfg.Limits)
 	cc.DiskPatience = a.cfg.Limits.DiskPatience
 	cc.MaxEntryBytes = entryBytes(a.cfg.Limits.Message, cc.MaxEntryBytes)
 	if err := a.openCluster(&cc, o); err != nil {
@@ -221,14 +219,17 @@ func (a *App) openData(o *Options) error {
 	return nil
 }
 
+// mostEntry is the largest entry that package cluster takes. No message is larger where limits.message is off.
+const mostEntry = 16 << 20
+
 // entryBytes is the largest entry of the log: usual, or enough for a message of the largest size. As JSON a message may
 // grow to twice its size and more; one that still does not fit is refused as too_large.
 func entryBytes(message int64, usual int) int {
-	const (
-		around = 64 << 10 // of a message: who, where, cid, mentions
-		most   = 16 << 20 // that package cluster takes
-	)
-	return min(max(int(2*message+around), usual), most)
+	const around = 64 << 10 // of a message: who, where, cid, mentions
+	if message <= 0 {
+		return mostEntry
+	}
+	return min(max(int(2*message+around), usual), mostEntry)
 }
 
 // commands is the log as the rules know it.

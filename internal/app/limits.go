@@ -1,6 +1,8 @@
 package app
 
 import (
+	"cmp"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,7 +54,7 @@ func (q *quotas) set(l *config.Limits) {
 
 func callLimits(l *config.Limits) calls.Limits {
 	return calls.Limits{
-		Message: int(l.Message), RoomsPerDay: l.RoomsPerDay, RoomsPerUser: l.RoomsPerUser, Contacts: l.Contacts,
+		Message: int(cmp.Or(l.Message, mostEntry)), RoomsPerDay: l.RoomsPerDay, RoomsPerUser: l.RoomsPerUser, Contacts: l.Contacts,
 		ContactsPerDay: l.ContactsPerDay, StateKeys: l.StateKeys, StateValue: int(l.StateValue), AckWait: l.AckWait,
 	}
 }
@@ -78,8 +80,27 @@ func (a *App) dedupe() (window time.Duration, keep uint64) {
 	return l.DedupeWindow, uint64(l.DedupeMin)
 }
 
+// pendingBytes is limits.pending_bytes, or more than there can be where it is off.
+func pendingBytes(l *config.Limits) int64 {
+	if l.PendingBytes <= 0 {
+		return math.MaxInt64 / 4
+	}
+	return l.PendingBytes
+}
+
+// largestPacket is what a packet of MQTT has at most, without its first bytes.
+const largestPacket = 1<<28 - 1
+
 // readLimit is the largest message of a WebSocket: a packet of the largest size, with its header.
-func readLimit(c *config.Config) int64 { return c.Limits.Packet + 64 }
+func readLimit(c *config.Config) int64 { return cmp.Or(c.Limits.Packet, largestPacket) + 64 }
+
+// queueLimit is the hard bound of an outgoing queue: what delivery may leave there, and one answer or message more.
+func queueLimit(c *config.Config) int {
+	if c.Limits.ConnectionBytes <= 0 || c.Limits.Message <= 0 {
+		return math.MaxInt
+	}
+	return int(2*c.Limits.ConnectionBytes + 4*c.Limits.Message + 1<<20)
+}
 
 // ReloadLimits puts the limits of a new configuration into effect. Connections keep what their CONNACK has told them.
 func (a *App) ReloadLimits(c *config.Config) {
@@ -88,7 +109,7 @@ func (a *App) ReloadLimits(c *config.Config) {
 	a.quotas.set(l)
 	a.calls.SetLimits(callLimits(l))
 	a.broker.SetLimits(a.brokerLimits(c))
-	a.node.SetPendingBytes(l.PendingBytes)
+	a.node.SetPendingBytes(pendingBytes(l))
 	a.store.SetTailBytes(l.TailBytes)
 	_, places := a.share(l)
 	a.places.SetLimit(places)

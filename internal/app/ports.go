@@ -86,11 +86,6 @@ func (a *App) listenerConfig(name string, l *config.Listener) transport.Listener
 // 0.41 s and 0.42 s. 512 KB on the way are 2.5 MB/s around the world.
 const sendBuffer = 256 << 10
 
-// queueLimit is the hard bound of an outgoing queue: what delivery may leave there, and one answer or message more.
-func queueLimit(c *config.Config) int {
-	return int(2*c.Limits.ConnectionBytes + 4*c.Limits.Message + 1<<20)
-}
-
 func (a *App) openWeb() error {
 	c := a.cfg
 	if c.Listeners.Web.Bind == "" {

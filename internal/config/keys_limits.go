@@ -43,7 +43,7 @@ func limitKeys() []*Key {
 		l("pending_bytes", "256MiB", nil, "read more slowly; HTTP 503 `rate_limited`", nowhere,
 			"Bytes of publishes without an outcome, all connections of the node together.",
 			func(l *Limits) any { return &l.PendingBytes }),
-		l("tail_bytes", "64MiB", nil, nowhere, nowhere, "Memory for the newest entries, all rooms of the node together.",
+		l("tail_bytes", "64MiB", nil, nowhere, nowhere, "Memory for the newest entries, all rooms of the node together; never off, 0 = 64MiB.",
 			func(l *Limits) any { return &l.TailBytes }),
 		l("outbound_bytes", "512MiB", nil, "what comes waits in the log", nowhere,
 			"Bytes waiting for sockets, all connections of the node together.",
