@@ -123,14 +123,6 @@ func setLevel(level *slog.LevelVar, c *config.Config) {
 	}
 }
 
-func newLogger(c *config.Config, level slog.Leveler, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
-	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
-}
-
 // serveHelp is the text of `madang serve --help`, the keys of the configuration included.
 func serveHelp() string {
 	var b strings.Builder
