@@ -362,11 +362,11 @@ type pebbleLogger struct {
 }
 
 func (l pebbleLogger) Infof(format string, args ...any) {
-	l.log.Debug("pebble", "msg", fmt.Sprintf(format, args...))
+	l.log.Debug("pebble", "says", fmt.Sprintf(format, args...))
 }
 
 func (l pebbleLogger) Errorf(format string, args ...any) {
-	l.errors.Do(func() { l.log.Error("pebble", "msg", fmt.Sprintf(format, args...)) })
+	l.errors.Do(func() { l.log.Error("pebble", "says", fmt.Sprintf(format, args...)) })
 }
 
 func (l pebbleLogger) Fatalf(format string, args ...any) {
