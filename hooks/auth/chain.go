@@ -27,6 +27,7 @@ type Chain struct {
 	proven   *proven
 	gate     gate
 	nobody   *passwordHash // matches no password
+	hashed   func(cost)    // told of every hash that is made to check a password; nil = nobody is
 
 	reload sync.Mutex            // one Reload at a time
 	files  atomic.Pointer[files] // what Reload replaces
@@ -37,7 +38,8 @@ type Chain struct {
 
 // files is everything that was read from files, exchanged as a whole.
 type files struct {
-	users    *userTable // nil without auth.users_file
+	users    *userTable      // nil without auth.users_file
+	costs    []*passwordHash // that match no password, one of each cost that a user's may have
 	keys     keyring
 	services []serviceKey
 }
@@ -125,6 +127,7 @@ func (c *Chain) load() (*files, error) {
 		if c.cfg.Accounts != nil {
 			loaded.users.dummies = append(loaded.users.dummies, c.nobody)
 		}
+		loaded.costs = loaded.users.costs()
 	}
 	if c.cfg.ServiceKeysFile != "" {
 		if loaded.services, err = loadServiceKeys(c.cfg.ServiceKeysFile, c.log); err != nil {
@@ -247,15 +250,36 @@ func (c *Chain) check(
 		c.back.succeeded(key)
 		return nil
 	}
-	if len(password) <= maxPassword && hash.verify(password) && known {
-		c.proven.add(login, password, hash)
-		c.back.succeeded(key)
-		return nil
+	if len(password) <= maxPassword {
+		if c.matches(hash, password) && known {
+			c.proven.add(login, password, hash)
+			c.back.succeeded(key)
+			return nil
+		}
+		c.even(hash, password)
 	}
 	if pause, first := c.back.failed(key); first {
 		c.log.Warn("many failed logins; slowing them down", "user", login, "addr", addr, "pause", pause)
 	}
 	return errWrongPassword()
+}
+
+// matches reports whether a password is that of a hash.
+func (c *Chain) matches(hash *passwordHash, password []byte) bool {
+	if c.hashed != nil {
+		c.hashed(hash.cost)
+	}
+	return hash.verify(password)
+}
+
+// even hashes a password that was wrong once with each other cost that a user's may have. So every login that fails costs the
+// same, whosever name it was under and whatever that user's hash is: those of the users file, and those that are registered.
+func (c *Chain) even(hash *passwordHash, password []byte) {
+	for _, other := range c.files.Load().costs {
+		if other.cost != hash.cost {
+			c.matches(other, password)
+		}
+	}
 }
 
 func (c *Chain) paused(key backOffKey) error {

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -67,6 +68,23 @@ func (t *userTable) lookup(login string) (hash *passwordHash, known bool) {
 		return h, true
 	}
 	return t.dummies[maphash.String(t.seed, login)%uint64(len(t.dummies))], false
+}
+
+// mostCosts is how many costs a failing login pays one after the other. With more in a users file it pays one, that of some
+// user.
+const mostCosts = 4
+
+// costs returns a hash of each cost there is, that no password matches.
+func (t *userTable) costs() (all []*passwordHash) {
+	for _, d := range t.dummies {
+		if !slices.ContainsFunc(all, func(h *passwordHash) bool { return h.cost == d.cost }) {
+			all = append(all, d)
+		}
+	}
+	if len(all) > mostCosts {
+		return nil
+	}
+	return all
 }
 
 // has reports whether the user exists. A nil table has nobody.
