@@ -137,6 +137,16 @@ func TestVerifyToken(t *testing.T) {
 
 		{"none", all, mint(t, "none", jwt.UnsafeAllowNoneSignatureType, with()), "unauthenticated: algorithm is not accepted"},
 		{"None", all, strings.Replace(good, good[:strings.Index(good, ".")], base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"None"}`)), 1), "unauthenticated: algorithm is not accepted"},
+		{"hs256", all, raw(`{"alg":"hs256"}`, `{"sub":"alice"`+exp), "unauthenticated: algorithm is not accepted"},
+		{"HS256 with a blank", all, raw(`{"alg":"HS256 "}`, `{"sub":"alice"`+exp), "unauthenticated: algorithm is not accepted"},
+		{"two algorithms, the last one wrong", all, raw(`{"alg":"HS256","alg":"none"}`, `{"sub":"alice"`+exp), "unauthenticated: "},
+		{"algorithm as list", all, raw(`{"alg":["HS256"]}`, `{"sub":"alice"`+exp), "unauthenticated: "},
+		{"Alg", all, raw(`{"Alg":"HS256"}`, `{"sub":"alice"`+exp), "unauthenticated: algorithm is not accepted"},
+		{"brings its key", onlyRSA, mint(t, "RS256", otherRSA, with(), "jwk", map[string]any{
+			"kty": "RSA", "n": base64.RawURLEncoding.EncodeToString(otherRSA.N.Bytes()), "e": "AQAB",
+		}), "unauthenticated: signature"},
+		{"says where its key is", onlyRSA, mint(t, "RS256", otherRSA, with(), "jku", "http://127.0.0.1:1/", "x5u", "file:///etc/hostname"), "unauthenticated: signature"},
+		{"kid is an empty file", onlyRSA, mint(t, "HS256", []byte{}, with(), "kid", "/dev/null"), "unauthenticated: no key for"},
 		{"no algorithm", all, raw(`{"typ":"JWT"}`, `{"sub":"alice"`+exp), "unauthenticated: algorithm is not accepted"},
 		{"HS384", all, mint(t, "HS384", hmacSecret, with()), "unauthenticated: algorithm is not accepted"},
 		{"RS512", all, mint(t, "RS512", rsaKey, with()), "unauthenticated: algorithm is not accepted"},
