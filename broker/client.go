@@ -103,6 +103,7 @@ type client struct {
 	behind   []*cursor
 	owing    []*cursor // with values to be sent
 	window   window
+	takes    int              // deliveries the client takes at once, whatever limits.window is
 	resuming *storage.Session // until every room of a stored session has its cursor
 	joining  int              // filters whose joined rooms are being looked up
 	joinPos  uint64           // where the oldest of these filters began
@@ -166,9 +167,13 @@ func (c *client) takeAcks() {
 	}
 }
 
+// fitWindow makes the window as large as limits.window is now. The worker calls it.
+func (c *client) fitWindow() { c.window.setLimit(min(c.takes, c.b.limits().Window)) }
+
 // inFlight reports whether the client has as many deliveries in flight as it may. Then the next PUBACK brings the worker
 // back to it. The worker calls it.
 func (c *client) inFlight() bool {
+	c.fitWindow()
 	for c.window.full() {
 		c.takeAcks()
 		if c.window.full() && c.pubacks.want() {

@@ -239,9 +239,9 @@ func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Ide
 		c.device = "auto-" + strconv.FormatUint(b.names.Add(1), 36) + "-" + strconv.FormatUint(b.cfg.Boot, 36)
 	}
 	c.sid = storage.SessionID{NS: id.Namespace, User: id.User, Client: c.device}
-	window := l.Window
+	c.takes = packetIDs
 	if c.version == version5 {
-		window = min(window, int(pk.Properties.ReceiveMaximum))
+		c.takes = int(pk.Properties.ReceiveMaximum)
 		c.maxPacket = pk.Properties.MaximumPacketSize
 		c.problemInfo = !pk.Properties.RequestProblemInfoFlag || pk.Properties.RequestProblemInfo == 1
 		for _, p := range pk.Properties.User {
@@ -254,7 +254,7 @@ func (b *Broker) newClient(conn *transport.Conn, pk *packets.Packet, id auth.Ide
 	if addr := conn.Client(); addr.IsValid() {
 		c.address = b.cfg.Addresses.Of(quota.Address(addr))
 	}
-	c.window = newWindow(window)
+	c.window = newWindow(min(c.takes, l.Window))
 	c.told = told{packet: l.Packet, inFlight: l.InFlight}
 	c.keepAlive = b.keepAliveOf(time.Duration(pk.Connect.Keepalive)*time.Second, c.version)
 	c.w = b.workerFor(c)

@@ -67,7 +67,7 @@ func (w *worker) sendPiece(cur *cursor) bool {
 		return false
 	}
 	if cur.qos > 0 {
-		if c.window.free() < p.count {
+		if c.fitWindow(); c.window.free() < p.count {
 			if c.takeAcks(); c.window.free() < p.count {
 				return false
 			}

@@ -18,11 +18,18 @@ type slot struct {
 
 const packetIDs = 65535 // ids run from 1 to this
 
-func newWindow(limit int) window { return window{limit: uint64(min(max(limit, 1), packetIDs))} }
+func newWindow(limit int) (w window) {
+	w.setLimit(limit)
+	return w
+}
+
+// setLimit changes how many may be in flight. Those that are stay so.
+func (w *window) setLimit(limit int) { w.limit = uint64(min(max(limit, 1), packetIDs)) }
 
 func (w *window) full() bool { return w.top-w.base >= w.limit }
 
-func (w *window) free() int { return int(w.limit - (w.top - w.base)) }
+// free is how many more may be in flight; below 0 after the limit was lowered.
+func (w *window) free() int { return int(w.limit) - int(w.top-w.base) }
 
 func (w *window) empty() bool { return w.top == w.base }
 

@@ -19,6 +19,13 @@ func (c *Calls) write(ctx context.Context, cmd storage.Command) (storage.Result,
 	return c.propose(ctx, cmd)()
 }
 
+// overloaded reports whether the log has more to write than it should: a call is told at once, since the log would tell it in
+// its turn, after everything that came before, which on a node that is cut off is never.
+func (c *Calls) overloaded() bool {
+	l, ok := c.cfg.Log.(interface{ Space() <-chan struct{} })
+	return ok && l.Space() != nil
+}
+
 // propose hands cmd to the log; what it returns waits for the result.
 func (c *Calls) propose(ctx context.Context, cmd storage.Command) (wait func() (storage.Result, error)) {
 	return c.proposeIn(ctx, &before.Line{}, cmd)
@@ -35,6 +42,10 @@ func (c *Calls) proposeIn(ctx context.Context, line *before.Line, cmd storage.Co
 	line.Do(c.cfg.Before, cmd, func(bad *problem.Problem) {
 		if bad != nil {
 			done <- answer{bad: bad}
+			return
+		}
+		if c.overloaded() {
+			done <- answer{err: ErrOverloaded}
 			return
 		}
 		c.cfg.Log.Propose(cmd, func(r storage.Result, err error) { done <- answer{r: r, err: err} })
