@@ -25,6 +25,8 @@ type answer struct {
 	Result json.RawMessage
 	Error  struct {
 		Code       string
+		Status     int
+		Detail     string
 		RetryAfter int64 `json:"retry_after"`
 	}
 }
