@@ -21,19 +21,21 @@ const (
 	spaceEvery  = time.Second
 	spaceAgain  = 10 // percent above limits.disk_free from which writes are taken again
 	reserveFile = "reserve"
+	probeTime   = time.Second
 	startSpace  = 64 << 20 // a segment of the log; and what Pebble has in its log becomes tables
 )
 
 // space is what there is on the disk of the data.
 type space struct {
 	dir     string
+	real    bool // no file system of a test
 	usage   func(dir string) (free, total uint64, err error)
 	reserve string // name of the reserve file, "" = none
 }
 
 // openSpace looks at the disk and holds the reserve.
 func (a *App) openSpace(dir string, fs vfs.FS, o *Options) error {
-	a.space.dir, a.space.usage = dir, o.Usage
+	a.space.dir, a.space.real, a.space.usage = dir, o.FS == nil, o.Usage
 	if o.Usage == nil {
 		a.space.usage = func(dir string) (uint64, uint64, error) {
 			u, err := fs.GetDiskUsage(dir)
@@ -78,7 +80,7 @@ func reserve(name string, size int64) error {
 
 // explain says of an error of a disk that is full or read-only what to do, and gives the reserve back to a full one.
 func (s *space) explain(err error) error {
-	if errors.Is(err, syscall.EROFS) {
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO) && s.readOnly() {
 		return fmt.Errorf("the disk that holds %s can only be read: mount it for writing again (the kernel's log says why it was not), "+
 			"then start the node again: %w", s.dir, err)
 	}
@@ -89,6 +91,29 @@ func (s *space) explain(err error) error {
 		_ = os.Remove(s.reserve)
 	}
 	return fmt.Errorf("the disk that holds %s is full: free some space, then start the node again: %w", s.dir, err)
+}
+
+// readOnly reports whether the disk takes nothing any more: when a kernel makes it so, the write under way fails with another
+// error, and only those that come later say why. It waits a second at most: a broken disk may hang as well.
+func (s *space) readOnly() bool {
+	if !s.real {
+		return false
+	}
+	tried := make(chan error, 1)
+	go func() {
+		f, err := os.CreateTemp(s.dir, "probe")
+		if err == nil {
+			_, err = f.WriteString("x")
+			err = errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
+		}
+		tried <- err
+	}()
+	select {
+	case err := <-tried:
+		return errors.Is(err, syscall.EROFS)
+	case <-time.After(probeTime):
+		return false
+	}
 }
 
 // look asks for the free space. ok is false where the disk does not say.
