@@ -247,8 +247,9 @@ func (h *WebSocketHandler) refusal(r *http.Request) (int, string) {
 	}
 	offered := websocket.Subprotocols(r)
 	if !slices.ContainsFunc(h.upgrader.Subprotocols, func(p string) bool { return slices.Contains(offered, p) }) {
+		// What it offered is not repeated: pages put tokens there.
 		return http.StatusBadRequest, fmt.Sprintf(
-			"subprotocol \"mqtt\" is required in Sec-WebSocket-Protocol, the client offered %d others", len(offered)) // pages put tokens there
+			"subprotocol \"mqtt\" is required in Sec-WebSocket-Protocol, it is not among the %d that the client offered", len(offered))
 	}
 	return 0, ""
 }
