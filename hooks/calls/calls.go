@@ -20,7 +20,8 @@ type Log interface {
 	// Propose never blocks. It calls done once, from any goroutine, with the result or one of this package's errors;
 	// any other error means that the outcome is not known. done does not block. cmd is not kept after the call.
 	Propose(cmd storage.Command, done func(storage.Result, error))
-	// A Log may also have Space() <-chan struct{}: while it returns a channel nothing more should be proposed.
+	// Space returns nil, or, while more waits than should, a channel that is closed when that is over: nothing should be proposed.
+	Space() <-chan struct{}
 }
 
 // Store is what the calls read of *storage.Store.

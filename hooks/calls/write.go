@@ -22,8 +22,7 @@ func (c *Calls) write(ctx context.Context, cmd storage.Command) (storage.Result,
 // overloaded reports whether the log has more to write than it should: a call is told at once, since the log would tell it in
 // its turn, after everything that came before, which on a node that is cut off is never.
 func (c *Calls) overloaded() bool {
-	l, ok := c.cfg.Log.(interface{ Space() <-chan struct{} })
-	return ok && l.Space() != nil
+	return c.cfg.Log.Space() != nil
 }
 
 // propose hands cmd to the log; what it returns waits for the result.

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/madang-chat/madang/broker"
 	"github.com/madang-chat/madang/hooks/calls"
 	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/storage"
@@ -15,7 +16,7 @@ const quorumPatience = 5 * time.Second
 // quorumLog is the log of calls. While nobody leads for longer than an election takes it refuses them: their callers wait for
 // an answer, and no_quorum is one, where a command that waits for a leader would be an unknown outcome.
 type quorumLog struct {
-	calls.Log
+	broker.Log
 	lost *atomic.Pointer[time.Time] // when the leader was lost; nil = there is one
 }
 

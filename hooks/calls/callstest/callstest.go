@@ -46,6 +46,9 @@ func NewLog(t testing.TB, o storage.Options) *Log {
 	return &Log{T: t, Store: s, Now: 1_795_430_000_000}
 }
 
+// Space implements calls.Log: nothing ever waits.
+func (l *Log) Space() <-chan struct{} { return nil }
+
 // Propose applies cmd and what follows from it.
 func (l *Log) Propose(cmd storage.Command, done func(storage.Result, error)) {
 	l.Lock()
