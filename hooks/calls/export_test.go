@@ -253,14 +253,55 @@ func TestImportLines(t *testing.T) {
 		head + `{"mark":{"user":"","seq":1}}`:                             "no user",
 		head + `{"state":{"key":"k"}}`:                                    "ver",
 		head + `{"reaction":{"seq":1,"user":"a","emoji":""}}`:             "emoji",
-		head + "\xff\n":                   "UTF-8",
-		head + strings.Repeat("x", 1<<20): "bytes",
+		head + `{"end":{"lines":"2"}}`:                                    "lines cannot be a string",
+		head + `{"end":{"lines":-2}}`:                                     "lines",
+		head + `{"end":{"lines":0}}`:                                      "has lines",
+		head + `{"end":{"lines":3}}`:                                      "line 2: the file has 2 lines and says 3",
+		head + "\xff\n":                                                   "UTF-8",
+		head + strings.Repeat("x", 1<<20):                                 "bytes",
 	} {
 		r := newRig(t, nil)
 		_, err := r.ImportRoom(context.Background(), as("admin"), "r", strings.NewReader(file))
 		if err == nil || !strings.Contains(strings.ToLower(ProblemFrom(err).Sentence()), strings.ToLower(want)) {
 			t.Errorf("%.80q: %v, want %s", file, err, want)
 		}
+	}
+}
+
+// An export that lost lines on its way is none: the room is not opened, wherever they are missing. One whose end does not
+// count them is taken.
+func TestImportCountsLines(t *testing.T) {
+	r := newRig(t, nil)
+	busy(r)
+	later := func() *rig {
+		to := newRig(t, nil)
+		to.log.Now += 1_000_000
+		return to
+	}
+	lines := strings.SplitAfter(r.export(t, "alice", "old"), "\n")
+	lines = lines[:len(lines)-1] // after the last line end is nothing
+	n := len(lines)
+	for lost := 1; lost < n-1; lost++ {
+		to := later()
+		file := strings.Join(lines[:lost], "") + strings.Join(lines[lost+1:], "")
+		got, err := to.ImportRoom(context.Background(), as("admin"), "old", strings.NewReader(file))
+		p := ProblemFrom(err)
+		want := fmt.Sprintf("line %d: the file has %d lines and says %d; export the room again", n-1, n-1, n)
+		if err == nil || got.Done || p.Code != "bad_payload" || !strings.Contains(strings.ToLower(p.Sentence()), want) {
+			t.Fatalf("without line %d: %+v, %v", lost+1, got, err)
+		}
+		if at, err := to.log.Store.Import(key("old")); err != nil || at == nil || at.Room == nil {
+			t.Fatalf("without line %d: the import has ended: %+v, %v", lost+1, at, err)
+		}
+	}
+	more := append(append([]string{}, lines[:n-1]...), `{"reaction":{"seq":2,"user":"eve","emoji":"x"}}`+"\n", lines[n-1])
+	if _, err := later().ImportRoom(context.Background(), as("admin"), "old", strings.NewReader(strings.Join(more, ""))); err == nil {
+		t.Error("with a line more it is taken")
+	}
+	lines[n-1] = `{"end":{}}` + "\n"
+	file := strings.Join(append(lines[:n-2:n-2], lines[n-1]), "")
+	if got, err := later().ImportRoom(context.Background(), as("admin"), "old", strings.NewReader(file)); err != nil || !got.Done {
+		t.Errorf("an end without lines: %+v, %v", got, err)
 	}
 }
 
@@ -297,13 +338,13 @@ func FuzzImportLine(f *testing.F) {
 	for _, s := range []string{
 		`{"entry":{"room":"r","seq":1,"n":1,"ts":5,"type":"text","from":{"user":"a","name":"A","role":"owner","level":3,"device":"d"},"cid":"c","data":{"text":"x"}}}`,
 		`{"state":{"room":"r","key":"k","ver":1,"seq":1,"ts":1,"from":{"user":"a"},"data":{}}}`, `{"member":{"user":"a","role":"owner","since":1}}`,
-		`{"mark":{"user":"a","seq":1}}`, `{"reaction":{"seq":1,"user":"a","emoji":"x"}}`, `{"end":{}}`,
+		`{"mark":{"user":"a","seq":1}}`, `{"reaction":{"seq":1,"user":"a","emoji":"x"}}`, `{"end":{}}`, `{"end":{"lines":2}}`,
 		`{"entry":{"data":{},"deleted":true,"ts":1,"from":{"user":"a"}}}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		l, err := parseImportLine(line)
+		l, _, err := parseImportLine(line)
 		if err != nil {
 			return
 		}

@@ -136,12 +136,17 @@ func (i *importer) line(ctx context.Context, text []byte) error {
 	if i.before != nil && i.n < i.before.Lines {
 		return i.skip()
 	}
-	l := storage.ImportLine{}
+	l, lines := storage.ImportLine{}, uint64(0)
 	var err error
 	if i.n == 0 {
 		l.Room, err = parseImportHead(text)
-	} else {
-		l, err = parseImportLine(text)
+	} else if l, lines, err = parseImportLine(text); err == nil && lines != 0 && lines != i.n+1 {
+		// The entries of a room may begin anywhere and have holes, so that nothing else tells of lines that got lost.
+		if err := i.flush(ctx); err != nil {
+			return err
+		}
+		return problem.New(problem.BadPayload, "line %d: the file has %d lines and says %d; export the room again, and import that "+
+			"under another name. The %d lines before it are in, and the room is not opened.", i.n+1, i.n+1, lines, i.out.Lines)
 	}
 	if err != nil {
 		if err := i.flush(ctx); err != nil {

@@ -82,11 +82,12 @@ func strictLine(b []byte, into any) error {
 	return nil
 }
 
-// parseImportLine reads a line after the first. The result does not alias b.
-func parseImportLine(b []byte) (l storage.ImportLine, err error) {
+// parseImportLine reads a line after the first. The result does not alias b. lines is how many lines the file has, where the
+// line is the last one and says so; else 0.
+func parseImportLine(b []byte) (l storage.ImportLine, lines uint64, err error) {
 	var in importLine
 	if err := strictLine(b, &in); err != nil {
-		return l, err
+		return l, 0, err
 	}
 	given := 0
 	for _, is := range []bool{in.Entry != nil, in.State != nil, in.Reaction != nil, in.Member != nil, in.Mark != nil, in.End != nil} {
@@ -95,7 +96,7 @@ func parseImportLine(b []byte) (l storage.ImportLine, err error) {
 		}
 	}
 	if given != 1 {
-		return l, errors.New("a line has one of entry, state, reaction, member, mark and end")
+		return l, 0, errors.New("a line has one of entry, state, reaction, member, mark and end")
 	}
 	switch {
 	case in.Entry != nil:
@@ -105,26 +106,46 @@ func parseImportLine(b []byte) (l storage.ImportLine, err error) {
 	case in.Reaction != nil:
 		r := in.Reaction
 		if !topic.IsSender(r.User) || r.Emoji == "" || len(r.Emoji) > envelope.MaxEmoji {
-			return l, errors.New("reaction: seq, user and emoji are needed")
+			return l, 0, errors.New("reaction: seq, user and emoji are needed")
 		}
 		l.Reaction = &storage.ImportReaction{Seq: r.Seq, User: r.User, Emoji: r.Emoji}
 	case in.Member != nil:
 		m := in.Member
 		if !topic.IsSender(m.User) {
-			return l, fmt.Errorf("member: %.40q is no user", m.User)
+			return l, 0, fmt.Errorf("member: %.40q is no user", m.User)
 		}
 		l.Member = &storage.ImportMember{User: m.User, Member: storage.Member{
 			Role: m.Role, Since: m.Since, At: m.JoinedAt, Muted: m.MutedUntil, Banned: m.BannedUntil,
 		}}
 	case in.Mark != nil:
 		if !topic.IsSender(in.Mark.User) {
-			return l, fmt.Errorf("mark: %.40q is no user", in.Mark.User)
+			return l, 0, fmt.Errorf("mark: %.40q is no user", in.Mark.User)
 		}
 		l.Mark = &storage.ImportMark{User: in.Mark.User, Read: in.Mark.Seq, Delivered: in.Mark.Delivered}
 	default:
 		l.End = true
+		lines, err = parseImportEnd(in.End)
 	}
-	return l, err
+	return l, lines, err
+}
+
+// parseImportEnd returns how many lines the file has, 0 where its end does not say.
+func parseImportEnd(b []byte) (lines uint64, err error) {
+	if b[0] != '{' {
+		return 0, nil
+	}
+	var end struct {
+		Lines *uint64 `json:"lines"`
+	}
+	switch err := json.Unmarshal(b, &end); {
+	case err != nil:
+		return 0, fmt.Errorf("end: %s", jsonFault(err))
+	case end.Lines == nil:
+		return 0, nil
+	case *end.Lines == 0:
+		return 0, errors.New("end: a file has lines")
+	}
+	return *end.Lines, nil
 }
 
 // field is a member of a JSON object as it is written.

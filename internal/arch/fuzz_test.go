@@ -31,6 +31,7 @@ var fuzzedBy = map[string]string{
 	"hooks/calls.ParseMark":             "FuzzConnection",
 	"hooks/calls.UnmarshalJSON":         "FuzzDispatch",
 	"hooks/calls.parseImportEntry":      "FuzzImportLine",
+	"hooks/calls.parseImportEnd":        "FuzzImportLine",
 	"hooks/calls.parseImportHead":       "FuzzImportLine",
 	"hooks/calls.parseImportState":      "FuzzImportLine",
 	"hooks/envelope.parseJSON":          "FuzzParseHTTP",
