@@ -14,7 +14,7 @@ const (
 	deep            // JSON so far, nested deeper than allowed; the rest was not looked at
 )
 
-// The scanner accepts exactly what json.Valid accepts, within a depth. It is written by hand because the envelope needs
+// The scanner accepts exactly what json.Valid accepts, within a depth, and what only its own limit of depth keeps from that. It is written by hand because the envelope needs
 // the bytes of each member as they were sent, duplicate keys and the depth, in one pass and without memory.
 //
 // Every scan function takes the place of a token's first byte and returns the place after its last.
@@ -252,12 +252,61 @@ func scanWhole(b []byte, depth int) verdict {
 	return settle(b, v)
 }
 
-// settle finds out whether what is too deep is JSON at all. Beyond the depth the standard library reads it is not.
+// settle finds out whether what is too deep is JSON at all. Nothing else is looked at a second time.
 func settle(b []byte, v verdict) verdict {
-	if v == deep && !json.Valid(b) {
+	if v == deep && !isJSON(b) {
 		return invalid
 	}
 	return v
+}
+
+// isJSON reports whether b, which has no white space around it, is one value, however deep it is nested: the standard library
+// gives up at 10,000 levels, and takes what is deeper for no JSON.
+func isJSON(b []byte) bool {
+	var open []byte // the brackets that close what is open
+	for i := 0; ; {
+		if len(open) > 0 && open[len(open)-1] == '}' {
+			end, v := scanKey(b, i)
+			if v != valid {
+				return false
+			}
+			i = end
+		}
+		if i = skipSpace(b, i); i < len(b) && (b[i] == '{' || b[i] == '[') {
+			open = append(open, b[i]+2) // as ASCII has them
+			if i = skipSpace(b, i+1); i >= len(b) || b[i] != open[len(open)-1] {
+				continue
+			}
+		} else {
+			end, v := scanValue(b, i, 0)
+			if v != valid {
+				return false
+			}
+			i = end
+		}
+		for i = skipSpace(b, i); len(open) > 0 && i < len(b) && b[i] == open[len(open)-1]; i = skipSpace(b, i+1) {
+			open = open[:len(open)-1]
+		}
+		if len(open) == 0 {
+			return i == len(b)
+		}
+		if i >= len(b) || b[i] != ',' {
+			return false
+		}
+		i++
+	}
+}
+
+// scanKey scans a key and the colon after it.
+func scanKey(b []byte, i int) (int, verdict) {
+	if i = skipSpace(b, i); i >= len(b) || b[i] != '"' {
+		return i, invalid
+	}
+	i, v := scanString(b, i)
+	if i = skipSpace(b, i); v != valid || i >= len(b) || b[i] != ':' {
+		return i, invalid
+	}
+	return i + 1, valid
 }
 
 // unquote returns what a valid JSON string with its quotes says.
