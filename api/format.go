@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/madang-chat/madang/hooks/calls"
 )
 
 // appender is a result that writes its own JSON, because messages must keep their bytes.
@@ -38,7 +40,7 @@ var jsonFormat = huma.Format{
 		if !utf8.Valid(b) { // encoding/json would put other characters in the place of what is none
 			return errors.New("JSON is UTF-8")
 		}
-		return json.Unmarshal(b, v)
+		return calls.Decode(b, v)
 	},
 }
 

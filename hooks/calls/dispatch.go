@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -242,37 +241,6 @@ func paramNames(t reflect.Type) (names []string) {
 		}
 	}
 	return names
-}
-
-func strictJSON(b []byte, into any) error {
-	if b = bytes.TrimSpace(b); len(b) == 0 || b[0] != '{' {
-		return errNoObject
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errTrailing
-	}
-	return nil
-}
-
-var (
-	errNoObject = errors.New("they are a JSON object")
-	errTrailing = errors.New("something follows the JSON object")
-)
-
-// jsonFault words an error of encoding/json for people.
-func jsonFault(err error) string {
-	if t := (*json.UnmarshalTypeError)(nil); errors.As(err, &t) {
-		if t.Field == "" {
-			return "a " + t.Value + " is not what belongs here"
-		}
-		return t.Field + " cannot be a " + t.Value
-	}
-	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
 // appender is a result that writes its own JSON, because messages must keep their bytes.

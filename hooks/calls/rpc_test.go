@@ -165,6 +165,8 @@ func FuzzDispatch(f *testing.F) {
 		if err != nil {
 			if p := ProblemFrom(err); p.Code == Internal || !p.Code.Known() {
 				t.Fatalf("%s %s: %v", method, params, err)
+			} else if internals(params, p.Detail) {
+				t.Fatalf("%s %s: %s tells of Go", method, params, p.Detail)
 			}
 		} else if !json.Valid(out) || len(out) > maxResult {
 			t.Fatalf("%s %s: %q", method, params, out)
