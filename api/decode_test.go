@@ -57,3 +57,28 @@ func TestFaultsAreInPlainWords(t *testing.T) {
 		r.refused(r.do("alice", line, c.body), http.StatusBadRequest, problem.BadPayload, c.says)
 	}
 }
+
+// A key of a body that is there twice is refused, and nothing is done.
+func TestKeysOnce(t *testing.T) {
+	r := newRig(t).rooms()
+	for _, c := range []struct{ line, body, says string }{
+		{"POST /rooms/pub/mute", `{"user":"carol","user":"bob","seconds":60}`, `has "user" twice`},
+		{"POST /rooms", `{"room":"a","kind":"public","room":"b"}`, `has "room" twice`},
+		{"PATCH /users/alice", `{"attributes":{"a":1,"a":2}}`, `has "a" twice`},
+		{"POST /auth/login", `{"user":"alice","password":"secret","user":"bob"}`, `has "user" twice`},
+		{"PUT /rooms/pub/state/k", `{"data":1,"data":2}`, `"data" twice`},
+		{"POST /publish", `{"topic":"chat/rooms/pub/send","topic":"chat/rooms/priv/send","payload":"x"}`, `has "topic" twice`},
+		{"POST /publish/bulk", `[{"topic":"chat/rooms/pub/send","payload":"x","payload":"y"}]`, `has "payload" twice`},
+		{"POST /sync", `{"rooms":{"pub":1,"pub":2}}`, `has "pub" twice`},
+		{"POST /rooms/pub/messages", `{"data":{},"data":{}}`, `"data" twice`},
+	} {
+		before := r.log.Proposed()
+		r.refused(r.do("alice", c.line, c.body, "Content-Type: application/json"), http.StatusBadRequest, problem.BadPayload, c.says)
+		if r.log.Proposed() != before {
+			t.Errorf("%s %s: it reached the log", c.line, c.body)
+		}
+	}
+	if w := r.do("alice", "PUT /rooms/pub/state/k", `{"data":{"a":1,"a":2}}`, "Content-Type: application/json"); w.Code != http.StatusOK {
+		t.Errorf("data of one's own: %d %s", w.Code, w.Body)
+	}
+}
