@@ -114,6 +114,9 @@ func ignore(storage.Result, error) {}
 // publishWill publishes the will of a connection that ended without a DISCONNECT. The will of a stored session is in the
 // log and fired from there; one that is passed on live has nobody to wait for a delay.
 func (b *Broker) publishWill(c *client) {
+	if u, err := b.cfg.Store.User(c.sid.NS, c.sid.User); err == nil && u != nil && u.Gone() != "" {
+		return // who was deleted says nothing more; of a message the log would say so too
+	}
 	switch a := c.will.action; {
 	case a.Append != nil && !c.stored:
 		b.cfg.Log.Propose(a.Append, ignore)

@@ -87,6 +87,7 @@ type userRecord struct {
 	EndedEpoch uint64      `cbor:"12,keyasint,omitempty"` // sessions up to this epoch ended with it
 	Endings    []Ending    `cbor:"13,keyasint,omitempty"` // oldest first
 	Page       *DeletedTo  `cbor:"14,keyasint,omitempty"` // how far the deletion is; nil = it is done, or there is none
+	GoneEpoch  uint64      `cbor:"15,keyasint,omitempty"` // sessions up to this epoch are of one who was deleted
 }
 
 // Ending is a logout of one device or one token.
@@ -136,6 +137,7 @@ type account struct {
 	level   *int64
 	gone    string // why the user may do nothing, "" = they may
 	deleted bool
+	epoch   uint64 // userRecord.GoneEpoch
 }
 
 // accountsKept bounds the users remembered; beyond it the map starts anew.
@@ -144,7 +146,7 @@ const accountsKept = 100_000
 func (t *tx) rememberAccount(k UserKey, rec *userRecord) *account {
 	var p *account
 	if rec != nil && (rec.Created != 0 || rec.Deleted != "") {
-		p = &account{name: rec.Name, level: levelOf(rec.Attributes)}
+		p = &account{name: rec.Name, level: levelOf(rec.Attributes), epoch: rec.GoneEpoch}
 		switch {
 		case rec.Deleted != "":
 			p.gone, p.deleted = "the user was deleted", true

@@ -74,8 +74,9 @@ func (t *tx) deleteUser(c *DeleteUser) Result {
 		return Result{Present: true}
 	}
 	next := &userRecord{
-		Deleted: c.Mode, Updated: max(t.now, 1), Logouts: rec.Logouts + 1, Page: &DeletedTo{},
+		Deleted: c.Mode, Updated: max(t.now, 1), Logouts: rec.Logouts + 1, Page: &DeletedTo{}, GoneEpoch: t.meta.Epoch,
 	}
+	t.rememberAccount(c.Key, next) // before their sessions end, so that no will is published
 	t.endAll(c.Key, next)
 	t.index(c.Key, rec, nil)
 	t.write(deletingKey(c.Key), []byte{recordVersion})

@@ -6,6 +6,9 @@ package storage
 // the room refuses is gone.
 
 func (t *tx) publishWill(id SessionID, rec *sessionRecord) Result {
+	if p := t.account(UserKey{NS: id.NS, User: id.User}); p != nil && rec.Epoch <= p.epoch {
+		return Result{Outcome: Forbidden, Detail: "the user was deleted"} // also where the name was given to somebody else since
+	}
 	w := *rec.Will
 	w.Room.NS, w.From.User, w.Device = id.NS, id.User, id.Client
 	w.Epoch, w.Dup = 0, false
