@@ -77,8 +77,9 @@ func (t *tx) blocked(ns, by, other string) bool {
 	return *p.by(by < other) != 0
 }
 
-// apart refuses what one of a direct room's two writes in it while either has blocked the other. A block is between people:
-// it holds for admins as for anybody. What the refusal says to the one who is blocked could have many reasons.
+// apart refuses what one of a direct room's two writes in it while either has blocked the other, or when the other was deleted.
+// A block is between people: it holds for admins as for anybody. What the refusal says to the one who is blocked could have
+// many reasons.
 func (t *tx) apart(k RoomKey, from Actor) Result {
 	a, b, ok := directPair(k.Room)
 	if !ok || from.Guest || from.User != a && from.User != b {
@@ -90,6 +91,8 @@ func (t *tx) apart(k RoomKey, from Actor) Result {
 		other = b
 	}
 	switch {
+	case t.deleted(k.NS, other):
+		return Result{Outcome: NotFound, Detail: fmt.Sprintf("%q was deleted, and cannot be written to", other)}
 	case *p.by(from.User == a) != 0:
 		return Result{Outcome: Forbidden, Detail: fmt.Sprintf("you have blocked %s; lift the block to write to them", other)}
 	case *p.by(from.User != a) != 0:

@@ -72,7 +72,7 @@ func (t *tx) appendMessage(c *Append) Result {
 }
 
 // wordless is a delete that says nothing but what is deleted. What one has said oneself one may take back, also from somebody
-// whom a block sets apart; of what the client has sent with it, its own name included, nothing reaches them.
+// whom a block sets apart, or who was deleted; of what the client has sent with it, its own name included, nothing reaches them.
 func (c *Append) wordless() *Append {
 	w := *c
 	w.Tail, w.Reason, w.Device, w.Collapse = append(targetJSON(c.Target), `,"data":{}`...), "", "", ""
