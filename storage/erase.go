@@ -25,6 +25,15 @@ func (t *tx) target(d *draft, seq uint64) (*Entry, Result) {
 	return e, Result{}
 }
 
+// standing is target for what adds to a message: one whose ttl has passed is not there any more, though its place is.
+func (t *tx) standing(d *draft, seq uint64) (*Entry, Result) {
+	e, r := t.target(d, seq)
+	if e != nil && e.Expiry != 0 && e.Expiry <= t.now {
+		return nil, Result{Outcome: NotFound, Detail: fmt.Sprintf("message %d of room %q has expired", seq, d.key.Room)}
+	}
+	return e, r
+}
+
 // mayErase returns the message that a delete is about: one's own, or anybody's for those who run the room.
 func (t *tx) mayErase(d *draft, c *Append, role Role) (*Entry, Result) {
 	e, r := t.target(d, c.Target)

@@ -93,7 +93,7 @@ func (t *tx) refer(d *draft, c *Append, role Role) (do func(e *Entry), again boo
 
 // edit gives a message of one's own other data. Operators delete what others write, and do not put words in their mouth.
 func (t *tx) edit(d *draft, c *Append) (do func(e *Entry), again bool, r Result) {
-	target, r := t.target(d, c.Target)
+	target, r := t.standing(d, c.Target)
 	switch {
 	case target == nil:
 		return nil, false, r
@@ -115,7 +115,7 @@ func (t *tx) edit(d *draft, c *Append) (do func(e *Entry), again bool, r Result)
 
 // react begins or ends a user's reaction to a message.
 func (t *tx) react(d *draft, c *Append) (do func(e *Entry), again bool, r Result) {
-	target, r := t.target(d, c.Target)
+	target, r := t.standing(d, c.Target)
 	if target == nil {
 		return nil, false, r
 	}

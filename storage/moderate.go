@@ -416,7 +416,7 @@ func (t *tx) pin(d *draft, c *Moderate, _ Member) (*done, Result) {
 	if len(d.settings.Pinned) >= MaxPinned {
 		return nil, Result{Outcome: Limit, Detail: fmt.Sprintf("%d messages are pinned, which is the limit; unpin one first", MaxPinned)}
 	}
-	e, r := t.target(d, c.Target)
+	e, r := t.standing(d, c.Target)
 	if e == nil {
 		return nil, r
 	}
