@@ -16,6 +16,11 @@ func roomKey(id auth.Identity, room string) (storage.RoomKey, error) {
 	return storage.RoomKey{NS: id.Namespace, Room: room}, nil
 }
 
+// unreachable is the refusal to make a room that could not be reached over HTTP.
+func unreachable(code problem.Code, room string) error {
+	return problem.New(code, "room: there can be no room %q: in the path of a URL it means another place; take a longer name.", room)
+}
+
 func noRoom(room string) error {
 	return problem.New(problem.NotFound, "There is no room %q.", room)
 }

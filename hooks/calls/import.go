@@ -11,6 +11,7 @@ import (
 
 	"github.com/madang-chat/madang/hooks/auth"
 	"github.com/madang-chat/madang/hooks/problem"
+	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -212,6 +213,9 @@ func (c *Calls) MayImport(id auth.Identity, name string) error {
 func (c *Calls) mayImport(id auth.Identity, name string) (storage.RoomKey, error) {
 	if !id.Admin {
 		return storage.RoomKey{}, problem.New(problem.Forbidden, "Admins import rooms.")
+	}
+	if topic.ValidRoom(name) && !topic.MayName(name) {
+		return storage.RoomKey{}, unreachable(problem.BadPayload, name)
 	}
 	return roomKey(id, name)
 }

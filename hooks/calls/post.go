@@ -130,6 +130,9 @@ func (c *Calls) appendOf(id auth.Identity, k storage.RoomKey, m *envelope.Messag
 	case c.cfg.AutoCreate != 0 && !id.Guest && topic.ValidRoom(k.Room):
 		cmd.AutoCreate, cmd.RoomsPerDay = c.cfg.AutoCreate, c.limits().RoomsPerDay
 		if room, err := c.cfg.Store.Room(k); err == nil && room == nil { // the message would make it, with its writer as owner
+			if !topic.MayName(k.Room) {
+				return nil, unreachable(problem.NotFound, k.Room)
+			}
 			if err := c.roomLeft(id.Namespace, id.User); err != nil {
 				return nil, err
 			}

@@ -104,6 +104,9 @@ func (c *Calls) RoomCreate(ctx context.Context, id auth.Identity, in RoomCreateI
 		return RoomInfo{}, problem.New(problem.BadPayload,
 			"room: %.40q cannot be a room's name; take 1-%d characters of A-Z a-z 0-9 . _ : -", in.Room, topic.MaxRoom)
 	}
+	if !topic.MayName(in.Room) {
+		return RoomInfo{}, unreachable(problem.BadPayload, in.Room)
+	}
 	kind := storage.Private
 	var guest storage.GuestAccess
 	var err error

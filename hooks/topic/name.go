@@ -64,6 +64,10 @@ func ValidUser(s string) bool { return made(s, inUser, MaxUser) }
 // not among them; see IsRoom.
 func ValidRoom(s string) bool { return made(s, inName, MaxRoom) }
 
+// MayName reports whether a new room may be named s: what ValidRoom allows, but for the two names that a path has a meaning of
+// its own for, so that clients take them out of a URL. A room that has one keeps it.
+func MayName(s string) bool { return ValidRoom(s) && s != "." && s != ".." }
+
 // ValidType reports whether s may be a message type, a state key, or the name of a live topic or a cheer:
 // [A-Za-z0-9._:-]{1,128}.
 func ValidType(s string) bool { return made(s, inName, MaxType) }

@@ -119,3 +119,14 @@ func TestSplitLogin(t *testing.T) {
 		}
 	}
 }
+
+func TestMayName(t *testing.T) {
+	for name, want := range map[string]bool{".": false, "..": false, "": false, "a b": false, "...": true, ".a": true, "a": true, "dm~a~b": false} {
+		if got := MayName(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+	if !IsRoom(".") || !IsRoom("..") {
+		t.Error("a room that has such a name is none any more")
+	}
+}
