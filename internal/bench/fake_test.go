@@ -28,7 +28,7 @@ type fake struct {
 	mu       sync.Mutex
 	payloads [][]byte // published, n is at n-1
 	readers  map[*fakeConn]bool
-	sessions map[string]int // messages each has been given
+	sessions map[string]int // messages each has acknowledged: what its last connection got as it ended comes again
 	newest   map[string]*fakeConn
 }
 
@@ -47,6 +47,7 @@ type fakeConn struct {
 	clean   bool
 	qos     byte
 	packet  uint16
+	unacked map[uint16]int // messages by packet id
 }
 
 func (f *fake) start(t testing.TB) {
@@ -160,7 +161,12 @@ func (f *fake) packet(c *fakeConn, first byte, body []byte) bool {
 		return c.write(appendAck(nil, typePubrel, binary.BigEndian.Uint16(body)))
 	case typePingreq:
 		return c.write([]byte{typePingresp << 4, 0})
-	case typePuback, typePubcomp:
+	case typePuback:
+		if n := c.unacked[binary.BigEndian.Uint16(body)]; !c.clean && n > f.sessions[c.id] {
+			f.sessions[c.id] = n
+		}
+		return true
+	case typePubcomp:
 		return true
 	case typeDisconnect:
 		return false
@@ -235,13 +241,14 @@ func (f *fake) send(c *fakeConn, n int) {
 	if f.deliver != nil {
 		all = f.deliver(c.id, n)
 	}
-	if !c.clean {
-		f.sessions[c.id] = n
-	}
 	for _, d := range all {
 		b := d.raw
 		if d.n > 0 {
 			c.packet++
+			if c.unacked == nil {
+				c.unacked = map[uint16]int{}
+			}
+			c.unacked[c.packet] = n
 			b = appendPublish(nil, c.version, "t", f.payloads[d.n-1], c.qos, c.packet, false)
 			if d.dup {
 				b[0] |= 1 << 3
