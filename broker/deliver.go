@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/storage"
@@ -171,10 +172,19 @@ func (w *worker) canTake(cur *cursor) bool {
 	return w.hasRoom(c)
 }
 
+// parkedAfter is how long a socket may take nothing before what comes stays in the log, though there is room: that of 1,000
+// readers who do not read would be a gigabyte, and copying it costs those who do.
+const parkedAfter = time.Second
+
 // hasRoom reports whether something may be queued for the client's socket. When it may not, the client is served again once
 // the socket has taken what waits.
 func (w *worker) hasRoom(c *client) bool {
 	most, which := w.b.connectionBytes()
+	if c.conn.Queued() > 0 && c.conn.StalledFor() > parkedAfter {
+		if w.flush(c); c.conn.Queued() > 0 {
+			return false
+		}
+	}
 	if c.conn.Queued() < most {
 		return true
 	}

@@ -94,3 +94,32 @@ func TestSlowCrowd(t *testing.T) {
 		c.Cut()
 	}
 }
+
+// What comes for a reader whose socket has taken nothing for a second stays in the log, however much might wait in memory; when
+// it reads again it gets everything.
+func TestStalledReaderWaitsInTheLog(t *testing.T) {
+	t.Parallel()
+	n := testcluster.Start(t, testcluster.Options{Set: []string{"limits.connection_bytes=64MiB", "limits.window=10000"}})
+	for _, as := range mqtttest.Flavours {
+		t.Run(as.String(), func(t *testing.T) {
+			room := roomOf(t)
+			alice := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "alice", ClientID: as.String()})
+			alice.Say(room, "first")
+			deaf := mqtttest.Dial(t, n.At(), mqtttest.Options{Flavour: as, User: "deaf", ClientID: as.String(), ReadBuffer: 128 << 10})
+			deaf.Subscribe(msgs(room))
+			deaf.Pause()
+			text, said := strings.Repeat("x", 32<<10), 1
+			mqtttest.Eventually(t, "nothing more is queued", func() bool {
+				before := n.Metric("madang_outbound_bytes")
+				for range 5 {
+					alice.Say(room, text)
+					said++
+				}
+				return before > 0 && n.Metric("madang_outbound_bytes") == before
+			})
+			deaf.Unpause()
+			collect(t, deaf, room, 2, said-1) // in order, and each once
+			deaf.Cut()
+		})
+	}
+}
