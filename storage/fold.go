@@ -84,11 +84,14 @@ func (t *tx) refer(d *draft, c *Append, role Role) (do func(e *Entry), again boo
 	if _, r := t.target(d, c.ReplyTo); r.Outcome != Done { // an answer to what is gone is a message all the same
 		return nil, false, Result{}
 	}
-	return func(*Entry) {
-		f := t.fold(d.key, c.ReplyTo)
-		f.Replies++
-		t.setFold(d.key, c.ReplyTo, &f)
-	}, false, Result{}
+	return func(*Entry) { t.replied(d, c.ReplyTo) }, false, Result{}
+}
+
+// replied counts a reply to a message.
+func (t *tx) replied(d *draft, seq uint64) {
+	f := t.fold(d.key, seq)
+	f.Replies++
+	t.setFold(d.key, seq, &f)
 }
 
 // edit gives a message of one's own other data. Operators delete what others write, and do not put words in their mouth.

@@ -299,9 +299,7 @@ func (t *tx) importEntry(d *draft, c *ImportEntry) Result {
 func (t *tx) refold(d *draft, e *Entry, c *ImportEntry) {
 	if c.ReplyTo > 0 {
 		if m, _ := t.target(d, c.ReplyTo); m != nil && m.Seq != e.Seq {
-			f := t.fold(d.key, c.ReplyTo)
-			f.Replies++
-			t.setFold(d.key, c.ReplyTo, &f)
+			t.replied(d, c.ReplyTo)
 		}
 	}
 	if c.Target == 0 || e.Message() || e.Type == TypeSystem {

@@ -169,16 +169,12 @@ func (c *Calls) ExportRoom(id auth.Identity, name string) (*Export, error) {
 		return nil, problem.New(problem.Forbidden, "Owners of the room, admins, auditors and service keys export it.")
 	}
 	_, now := c.cfg.Store.Applied()
-	var beforeSend string
-	if room.BeforeSend != storage.BeforeSendDefault {
-		beforeSend = room.BeforeSend.String()
-	}
 	e := &Export{c: c, head: ExportHead{
 		Madang: "room", Version: exportVersion, Head: room.Head.Seq, First: room.Head.First, At: now,
 		Room: &ExportRoom{
 			Room: name, Kind: room.Kind.String(), Name: room.Name, Guest: room.Guest.String(), Frozen: room.Frozen, SlowMode: room.Slow,
 			Pinned: room.Pinned, State: room.StateBy.String(), StateInterval: room.StateMS, LiveInterval: room.LiveMS,
-			BeforeSend: beforeSend, Owner: room.Owner, CreatedAt: room.Made,
+			BeforeSend: beforeSendOf(room), Owner: room.Owner, CreatedAt: room.Made,
 		},
 	}}
 	e.run = func(ctx context.Context) error { return e.room(ctx, room) }

@@ -73,13 +73,17 @@ type RoomDeleted struct {
 	Head uint64 `json:"head"` // a room made again under the name goes on after it
 }
 
-func infoOf(r *storage.Room, role storage.Role) RoomInfo {
-	beforeSend := ""
-	if r.BeforeSend != storage.BeforeSendDefault {
-		beforeSend = r.BeforeSend.String()
+// beforeSendOf is what a room says of the hook before a send; "" = as the configuration says.
+func beforeSendOf(r *storage.Room) string {
+	if r.BeforeSend == storage.BeforeSendDefault {
+		return ""
 	}
+	return r.BeforeSend.String()
+}
+
+func infoOf(r *storage.Room, role storage.Role) RoomInfo {
 	return RoomInfo{
-		BeforeSend: beforeSend,
+		BeforeSend: beforeSendOf(r),
 		Room:       r.Key.Room, Kind: r.Kind.String(), Name: r.Name, Guest: r.GuestMay().String(), Frozen: r.Frozen,
 		SlowMode: r.Slow, State: r.StateBy.String(), StateInterval: r.StateMS, LiveInterval: r.LiveMS,
 		Pinned: append([]uint64{}, r.Pinned...), Members: r.Members, Head: r.Head.Seq, N: r.Head.N, First: r.Head.First, CreatedAt: r.Made, Role: role,
