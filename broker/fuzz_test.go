@@ -40,17 +40,29 @@ func FuzzTold(f *testing.F) {
 	f.Add("chat\x00lobby", "\x00n2", []byte("\x01\x02\x05heart\x03"))
 	f.Add("chat", "", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	n := testcluster.Start(f, testcluster.Options{Memory: true})
-	reader := mqtttest.Dial(f, n.At(), mqtttest.Options{User: "reader", ClientID: "r"})
-	reader.Subscribe("chat/rooms/lobby/live/#", "chat/rooms/lobby/tally")
+	dial := func(tb testing.TB) *mqtttest.Client {
+		reader := mqtttest.Dial(tb, n.At(), mqtttest.Options{User: "reader", ClientID: "r"})
+		reader.Subscribe("chat/rooms/lobby/live/#", "chat/rooms/lobby/tally")
+		return reader
+	}
+	lasting := dial(f)
 	f.Fuzz(func(t *testing.T, key, slot string, data []byte) {
+		reader := lasting
+		if reader == nil {
+			reader = dial(t)
+		}
+		fatal := func(err error) {
+			lasting = nil // the inputs that follow, smaller ones of this among them, fail for what they are
+			t.Fatalf("%q %q %q: %v", key, slot, data, err)
+		}
 		n.Broker().Told(key, slot, data)
 		n.Broker().Kept(key, func(string, []byte) {})
 		if err := reader.Ping(); err != nil {
-			t.Fatalf("%q %q %q: %v", key, slot, data, err)
+			fatal(err)
 		}
 		for reader.Waiting() > 0 {
 			if _, err := reader.TryNext(); err != nil {
-				t.Fatal(err)
+				fatal(err)
 			}
 		}
 	})

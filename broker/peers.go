@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/madang-chat/madang/hooks"
+	"github.com/madang-chat/madang/hooks/topic"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -40,18 +41,22 @@ func appendLive(ms int64, kept bool, payload []byte) []byte {
 	return append(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64+len(payload)), n), payload...)
 }
 
-// Told takes what another node tells. It does not block.
+// Told takes what another node tells, and leaves out what no client could have sent: names become a topic, and clients
+// close the connection on one that is malformed (MQTT 5, 1.5.4). It does not block.
 func (b *Broker) Told(key, slot string, data []byte) {
 	ns, room, ok1 := strings.Cut(key, "\x00")
 	name, user, ok2 := strings.Cut(slot, "\x00")
-	if ok1 && ok2 && name == "" {
+	if !ok1 || !ok2 || !topic.ValidNamespace(ns) || !topic.IsRoom(room) {
+		return
+	}
+	if name == "" {
 		if n, ok := decodeCheers(data); ok {
 			b.cheers.heard(storage.RoomKey{NS: ns, Room: room}, user, n)
 		}
 		return
 	}
 	number, n := binary.Uvarint(data)
-	if !ok1 || !ok2 || n <= 0 {
+	if n <= 0 || !topic.ValidType(name) || !topic.IsSender(user) {
 		return // of a version that says more than this one knows
 	}
 	l := &hooks.Live{Room: storage.RoomKey{NS: ns, Room: room}, Name: name, User: user, Payload: data[n:]}
