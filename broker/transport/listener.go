@@ -136,6 +136,11 @@ func (l *Listener) again() (err error) {
 	return err
 }
 
+// unsentBytes is what the kernel takes for a connection beyond what its window lets out: enough to be sent while the next
+// sweep comes round. More would be copies that wait in the kernel's memory for a reader who is slow, out of reach of newer
+// live values and of every budget; it waits in the log instead. What is on its way to a reader far away is not counted.
+const unsentBytes = 32 << 10
+
 // setOptions finds peers that vanished within two minutes and bounds what the kernel buffers.
 func (l *Listener) setOptions(_, _ string, c syscall.RawConn) error {
 	var err error
@@ -150,6 +155,7 @@ func (l *Listener) setOptions(_, _ string, c syscall.RawConn) error {
 		set(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15)
 		set(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4)
 		set(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		set(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 		if l.cfg.SendBuffer > 0 {
 			set(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, l.cfg.SendBuffer)
 		}

@@ -85,6 +85,21 @@ func TestClientThatNeverReads(t *testing.T) {
 	})
 }
 
+// The kernel, too, holds little for a client that never reads: what its window lets out, and unsentBytes. Of its own choice it
+// would hold four megabytes.
+func TestKernelHoldsLittle(t *testing.T) {
+	forTransports(t, func(t *testing.T, transport string) {
+		s := serve(t, transport, options{listener: ListenerConfig{QueueLimit: smallQueue}}, nil)
+		c, _ := slowly(t, s)
+		total := fill(t, c, publish(1000, 'x'))
+		if held := total - c.Queued(); held <= 0 || held > 4*unsentBytes {
+			t.Errorf("The kernel took %d bytes of %d", held, total)
+		} else {
+			t.Log(held)
+		}
+	})
+}
+
 // A stall is over when the client reads on, and the function of SetOnWritable says so.
 func TestStallEnds(t *testing.T) {
 	forTransports(t, func(t *testing.T, transport string) {
