@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 )
 
 // Hostile measures what hostile clients cost others: readers of a room get messages at a rate, alone and beside a storm or
-// a flood, in turn, so that both halves are of one run.
+// a flood, in turn, so that both halves are of one run. The hostile clients have a loop and a goroutine of their own: others
+// wait for the broker and the machine, not for the generator.
 type Hostile struct {
 	Target
 	Readers    int
@@ -36,12 +36,7 @@ type Hostile struct {
 	Progress func(string)
 }
 
-const (
-	stormPatience = 2 * time.Minute // for all to be back
-	floodID       = 7               // packet id of all messages of a flood
-	floodChunk    = 64 << 10        // bytes that wait for the socket of a flood
-	stormStep     = 16              // connections ended or made before others are looked after, lest they wait for us
-)
+const stormPatience = 2 * time.Minute // for all to be back
 
 func (o *Hostile) validate() error {
 	if o.Sessions == 0 && o.Floods == 0 {
@@ -66,11 +61,12 @@ type half struct {
 func (h *half) perSecond() float64    { return per(float64(h.delivered), h.nanoseconds) }
 func (h *half) cpuPerSecond() float64 { return per(h.cpu, h.nanoseconds) }
 
-// hostile is a run of Hostile. Readers have the numbers from 0, sessions follow, then floods; publishers have those from
-// noPublisher-1 downwards.
+// hostile is a run of Hostile: those who are measured. Readers have the numbers from 0, publishers those from noPublisher-1
+// downwards.
 type hostile struct {
 	*crowd
 	o          *Hostile
+	mob        *mob
 	stamps     *stamper
 	publishers []publisher
 	orders     []order
@@ -78,26 +74,15 @@ type hostile struct {
 	beside     half
 	measured   *half // of the two
 
-	begin     int64
-	moved     int64 // when something arrived last
-	sent      int64
-	arrived   int64
-	late      uint64
-	repeats   uint64
-	acks      uint64
-	raging    bool // hostile clients are
-	sessions  []*conn
-	floods    []*conn
-	cut       []*conn // sessions whose connection is to be ended, all before the first comes back
-	again     []*conn // whose connection has ended and is to be made again
-	back      int     // sessions that are there again
-	present   int
-	refusals  uint64
-	why       string
-	flood     []byte
-	floodAcks uint64
-	payload   []byte
-	packet    []byte
+	begin   int64
+	moved   int64 // when something arrived last
+	sent    int64
+	arrived int64
+	late    uint64
+	repeats uint64
+	acks    uint64
+	payload []byte
+	packet  []byte
 }
 
 // Run measures.
@@ -115,28 +100,27 @@ func (o *Hostile) Run(ctx context.Context) (*Report, error) {
 	if err := r.build(ctx); err != nil {
 		return nil, err
 	}
+	if r.mob, err = newMob(ctx, o); err != nil {
+		return nil, err
+	}
+	defer r.mob.close()
+	ctx, stop := r.mob.start(ctx)
+	defer stop()
 	rep := &Report{Scenario: "hostile", QoS: 1}
 	r.begin = r.clock()
-	var stormed int64
+	var stormed time.Duration
 	for range o.Turns {
 		end := r.clock() + int64(o.Each)
 		if err := r.half(ctx, &r.alone, func() bool { return r.now >= end }); err != nil {
 			return nil, err
 		}
-		r.locked(r.rage)
-		from := r.clock()
-		end = from + int64(o.Each)
-		err := r.half(ctx, &r.beside, func() bool {
-			if o.Floods > 0 && r.now < end {
-				return false
-			}
-			return r.back == len(r.sessions)
-		})
+		r.mob.rage()
+		end = r.clock() + int64(o.Each)
+		err := r.half(ctx, &r.beside, func() bool { return r.mob.allBack() && (o.Floods == 0 || r.now >= end) })
 		if err != nil {
 			return nil, err
 		}
-		stormed += r.clock() - from
-		r.locked(r.rest)
+		stormed += r.mob.rest()
 	}
 	after, err := measure(o.PIDs)
 	if err != nil {
@@ -152,13 +136,13 @@ func (o *Hostile) Run(ctx context.Context) (*Report, error) {
 		rep.AloneCPU, rep.BesideCPU = r.alone.cpuPerSecond(), r.beside.cpuPerSecond()
 		rep.Delivered, rep.Lost = uint64(r.arrived), new(r.sent*int64(o.Readers)-r.arrived)
 		rep.OutOfOrder, rep.Repeated = new(r.late), new(r.repeats)
-		rep.Attempts, rep.AttemptsWhy, rep.FloodAcked, rep.SessionsPresent = r.refusals, r.why, r.floodAcks, r.present
 		rep.Seconds, rep.CPUSeconds, rep.RSS = float64(r.alone.nanoseconds+r.beside.nanoseconds)/1e9, r.alone.cpu+r.beside.cpu, after.rss
 		if o.Sessions > 0 {
-			rep.DrainSeconds = float64(stormed) / float64(o.Turns) / 1e9
+			rep.DrainSeconds = stormed.Seconds() / float64(o.Turns)
 		}
 	})
 	r.fill(rep)
+	r.mob.report(rep)
 	rep.Connections = o.Readers + o.Publishers + o.Sessions + o.Floods
 	return rep, nil
 }
@@ -175,27 +159,7 @@ func (r *hostile) build(ctx context.Context) error {
 		r.publishers = append(r.publishers, p)
 		conns = append(conns, p.conn)
 	}
-	if err := r.connect(ctx, conns, 0); err != nil {
-		return err
-	}
-	for i := range o.Sessions {
-		n := o.Readers + o.Publishers + i
-		r.sessions = append(r.sessions, &conn{
-			ev: r, login: o.login(n, false), number: o.Readers + i, sub: subscription{o.expand(o.SessionTopic, n), 1},
-		})
-	}
-	if err := r.connect(ctx, r.sessions, 0); err != nil {
-		return err
-	}
-	for i := range o.Floods {
-		n := o.Readers + o.Publishers + o.Sessions + i
-		r.floods = append(r.floods, &conn{ev: r, login: o.login(n, true), number: o.Readers + o.Sessions + i, state: ended})
-	}
-	one := appendPublish(nil, o.Version, o.FloodTopic, []byte(o.FloodMessage), 1, floodID, false)
-	for len(r.flood) < floodChunk {
-		r.flood = append(r.flood, one...)
-	}
-	return nil
+	return r.connect(ctx, conns, 0)
 }
 
 // half publishes until over, called under mu, is true, and adds what others got meanwhile.
@@ -216,19 +180,13 @@ func (r *hostile) half(ctx context.Context, h *half, over func() bool) error {
 			if done = over(); done {
 				return
 			}
-			wait = r.postDue()
-			if why = r.endedWhy; why == nil {
-				why = r.storm()
-			}
-			if len(r.cut)+len(r.again) > 0 {
-				wait = 0
-			}
+			wait, why = r.postDue(), r.endedWhy
 		})
 		switch {
 		case why != nil:
 			return why
 		case r.clock()-from > int64(stormPatience):
-			return fmt.Errorf("after %v %d of %d are back; %s", stormPatience, r.back, len(r.sessions), r.why)
+			return fmt.Errorf("after %v %s", stormPatience, r.mob)
 		case done:
 			continue
 		}
@@ -240,63 +198,6 @@ func (r *hostile) half(ctx context.Context, h *half, over func() bool) error {
 	h.nanoseconds += r.clock() - from
 	h.cpu += after.cpu - before.cpu
 	return err
-}
-
-// rage has all sessions cut, and lets the floods come.
-func (r *hostile) rage() {
-	r.raging, r.back, r.present = true, 0, 0
-	r.cut = slices.Clone(r.sessions)
-	for i, c := range r.floods {
-		r.floods[i] = r.anew(c)
-	}
-}
-
-// rest ends the floods.
-func (r *hostile) rest() {
-	r.raging, r.cut, r.again = false, nil, nil
-	for _, c := range r.floods {
-		c.close()
-	}
-}
-
-// anew makes another connection of a client.
-func (r *hostile) anew(c *conn) *conn {
-	n := &conn{ev: r, login: c.login, sub: c.sub, number: c.number}
-	r.again = append(r.again, n)
-	return n
-}
-
-// storm ends some of the connections that are to be ended, or makes some of those that are to be made, and feeds the floods.
-func (r *hostile) storm() error {
-	if !r.raging {
-		return nil
-	}
-	n := min(len(r.cut), stormStep)
-	for _, c := range r.cut[:n] {
-		c.close()
-		r.sessions[c.number-r.o.Readers] = r.anew(c)
-	}
-	if r.cut = r.cut[n:]; len(r.cut) > 0 {
-		return nil
-	}
-	again := r.again[:min(len(r.again), stormStep)]
-	r.again = r.again[len(again):]
-	for _, c := range again {
-		if err := r.start(c, r.target); err != nil {
-			return err
-		}
-		if i := c.number - r.o.Readers - r.o.Sessions; i >= 0 {
-			r.floods[i] = c
-		} else {
-			r.sessions[c.number-r.o.Readers] = c
-		}
-	}
-	for _, c := range r.floods {
-		if c.state == running && c.backlog() == 0 {
-			c.send(r.flood)
-		}
-	}
-	return nil
 }
 
 func (r *hostile) postDue() time.Duration {
@@ -339,7 +240,6 @@ func (r *hostile) message(c *conn, p *publication) {
 
 func (r *hostile) acked(c *conn, id uint16, code byte) {
 	if c.number >= noPublisher {
-		r.floodAcks++
 		return
 	}
 	if _, ok := r.publishers[noPublisher-1-c.number].acks.settle(id); !ok {
@@ -349,28 +249,6 @@ func (r *hostile) acked(c *conn, id uint16, code byte) {
 	if code >= 0x80 {
 		c.fail(errors.New("a message of others was refused: " + reason(code)))
 	}
-}
-
-func (r *hostile) up(c *conn) {
-	r.crowd.up(c)
-	if r.raging && c.number >= r.o.Readers && c.number < r.o.Readers+r.o.Sessions {
-		r.back++
-		if c.present {
-			r.present++
-		}
-	}
-}
-
-func (r *hostile) down(c *conn, err error) {
-	if c.number < r.o.Readers || !r.raging {
-		r.crowd.down(c, err)
-		return
-	}
-	r.refusals++
-	if r.why == "" {
-		r.why = err.Error()
-	}
-	r.anew(c)
 }
 
 var _ events = (*hostile)(nil)
