@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/madang-chat/madang/broker/transport"
-	"github.com/madang-chat/madang/hooks/limit"
 	"github.com/madang-chat/madang/internal/clock"
 )
 
@@ -30,75 +28,68 @@ type admission struct {
 	dallying       atomic.Int64 // who wait to be told
 
 	mu      sync.Mutex
-	working int     // worked on at once; 0 = no limit, and no line
-	most    int     // in line; 0 = no limit
-	open    bool    // the node may serve
-	n       int     // worked on
-	line    []*turn // oldest first
-	gone    int     // of line: who gave up
-}
-
-// setLimits changes how many are worked on at once, and how many may be in line. Who is in line stays there, also where it is
-// longer than a new line may be; with more to be worked on at once the first of them have their turn now.
-func (a *admission) setLimits(working, most int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.working, a.most = working, most
-	if a.open {
-		a.advance()
-	}
+	working int         // worked on at once; 0 = no limit, and no line
+	most    int         // in line; 0 = no limit
+	open    bool        // the node may serve
+	n       int         // worked on
+	line    []*turn     // oldest first
+	gone    int         // of line: who gave up
+	timer   *time.Timer // of the first in line; nil = nobody is
 }
 
 // turn is a place in line.
 type turn struct {
-	come chan struct{} // closed when it has come
-	gone bool          // nobody waits for it; under mu
+	come  func(error) // called when it has come, or with why it does not; not under mu
+	since time.Time
+	gone  bool // nobody waits for it; under mu
 }
 
-// Why it does not come to the caller's turn.
+// Why it does not come to somebody's turn.
 var (
 	errLineFull = errors.New("the line is full")
 	errLineLong = errors.New("the turn has not come in time")
 )
 
-// enter returns nil when it is the caller's turn, which leave ends. errLineFull is returned at once; errLineLong when it is not
-// the caller's turn in time, or ctx has ended.
-func (a *admission) enter(ctx context.Context) error {
-	t, now := a.take()
-	switch {
-	case now:
-		return nil
-	case t == nil:
-		return errLineFull
-	}
-	began := clock.Now()
-	timer := time.NewTimer(a.wait)
-	defer timer.Stop()
-	select {
-	case <-t.come:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	a.waited.Store(int64(clock.Since(began)))
+// setLimits changes how many are worked on at once, and how many may be in line. Who is in line stays there, also where it is
+// longer than a new line may be; with more to be worked on at once the first of them have their turn now.
+func (a *admission) setLimits(working, most int) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	select {
-	case <-t.come:
-		return nil
-	default:
+	a.working, a.most = working, most
+	var next []*turn
+	if a.open {
+		next = a.advance()
 	}
-	t.gone = true
-	a.gone++
-	if a.gone > len(a.line)/2 {
-		a.line = slices.DeleteFunc(a.line, func(t *turn) bool { return t.gone })
-		a.gone = 0
-	}
-	a.refused.Add(1)
-	return errLineLong
+	a.mu.Unlock()
+	tell(next, nil)
 }
 
-// take returns a place in line, or none: then now says whether it is the caller's turn at once.
-func (a *admission) take() (t *turn, now bool) {
+// ask calls come once: with nil when it is somebody's turn, which leave ends; with errLineFull at once, or errLineLong when
+// it has not come to that in time. come must not block. It returns the place in line; nil = come has been called.
+func (a *admission) ask(come func(error)) *turn {
+	t, err := a.take(come)
+	if t == nil {
+		come(err)
+	}
+	return t
+}
+
+// enter is ask that waits. errLineLong is also returned when ctx has ended.
+func (a *admission) enter(ctx context.Context) error {
+	came := make(chan error, 1)
+	t := a.ask(func(err error) { came <- err })
+	select {
+	case err := <-came:
+		return err
+	case <-ctx.Done():
+	}
+	if a.giveUp(t) {
+		return errLineLong
+	}
+	return <-came
+}
+
+// take returns a place in line, or none: then err says whether it is somebody's turn at once.
+func (a *admission) take(come func(error)) (t *turn, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	waiting := len(a.line) - a.gone
@@ -106,44 +97,114 @@ func (a *admission) take() (t *turn, now bool) {
 	case a.open && waiting == 0 && (a.working <= 0 || a.n < a.working):
 		a.n++
 		a.waited.Store(0)
-		return nil, true
+		return nil, nil
 	case a.most > 0 && waiting >= a.most:
 		a.refused.Add(1)
-		return nil, false
+		return nil, errLineFull
 	}
-	t = &turn{come: make(chan struct{})}
+	t = &turn{come: come, since: clock.Now()}
 	a.line = append(a.line, t)
-	return t, false
+	if a.timer == nil {
+		a.timer = time.AfterFunc(a.wait, a.expire)
+	}
+	return t, nil
+}
+
+// giveUp leaves a place in line. It returns false when the turn has come, or is told that it does not.
+func (a *admission) giveUp(t *turn) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t == nil || !slices.Contains(a.line, t) {
+		return false
+	}
+	a.waited.Store(int64(clock.Since(t.since)))
+	a.refused.Add(1)
+	t.gone = true
+	a.gone++
+	if a.gone > len(a.line)/2 {
+		a.line = slices.DeleteFunc(a.line, func(t *turn) bool { return t.gone })
+		a.gone = 0
+	}
+	return true
 }
 
 // leave ends a turn; the next in line has it then.
 func (a *admission) leave() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.n--
-	a.advance()
+	next := a.advance()
+	a.mu.Unlock()
+	tell(next, nil)
 }
 
 // begin lets those in line in: the node may serve.
 func (a *admission) begin() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.open = true
-	a.advance()
+	next := a.advance()
+	a.mu.Unlock()
+	tell(next, nil)
 }
 
-// advance is called under mu.
-func (a *admission) advance() {
+// advance returns whose turn it is now. The caller holds mu, and tells them without it.
+func (a *admission) advance() (next []*turn) {
 	for len(a.line) > 0 && (a.working <= 0 || a.n < a.working) {
-		t := a.line[0]
-		a.line[0] = nil
-		a.line = a.line[1:]
-		if t.gone {
-			a.gone--
-			continue
+		if t := a.pop(); t != nil {
+			a.n++
+			next = append(next, t)
 		}
-		a.n++
-		close(t.come)
+	}
+	return next
+}
+
+// pop takes the first out of the line, nil = nobody waits for that place. The caller holds mu.
+func (a *admission) pop() *turn {
+	t := a.line[0]
+	a.line[0] = nil
+	a.line = a.line[1:]
+	if t.gone {
+		a.gone--
+		return nil
+	}
+	a.waited.Store(int64(clock.Since(t.since)))
+	return t
+}
+
+// expire tells those who have waited too long. They are the first: all may wait equally long.
+func (a *admission) expire() {
+	var late []*turn
+	a.mu.Lock()
+	a.timer = nil
+	for len(a.line) > 0 {
+		if left := a.wait - clock.Since(a.line[0].since); left > 0 {
+			a.timer = time.AfterFunc(left, a.expire)
+			break
+		}
+		if t := a.pop(); t != nil {
+			a.refused.Add(1)
+			late = append(late, t)
+		}
+	}
+	a.mu.Unlock()
+	tell(late, errLineLong)
+}
+
+// stop tells all in line that their turn does not come: the broker ends.
+func (a *admission) stop() {
+	var all []*turn
+	a.mu.Lock()
+	for len(a.line) > 0 {
+		if t := a.pop(); t != nil {
+			all = append(all, t)
+		}
+	}
+	a.mu.Unlock()
+	tell(all, errLineLong)
+}
+
+func tell(turns []*turn, err error) {
+	for _, t := range turns {
+		t.come(err)
 	}
 }
 
@@ -171,27 +232,6 @@ func (b *Broker) Busy() time.Duration {
 		return b.admission.after()
 	}
 	return 0
-}
-
-// takeTurn returns when a CONNECT may be worked on, or why it will not be.
-func (b *Broker) takeTurn(conn *transport.Conn) error {
-	if err := b.admission.enter(b.ctx); err != nil {
-		switch {
-		case b.ctx.Err() != nil:
-			return &refusal{v5: reasonShuttingDown, v3: v3Unavailable, why: "the node is shutting down"}
-		case errors.Is(err, errLineLong) && !b.admission.isOpen():
-			return &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the node is not ready; try again in a few seconds"}
-		}
-		return &refusal{
-			v5: reasonServerBusy, v3: v3Unavailable, hasty: true, limit: limit.ConnectQueue,
-			why: "too many connect at once; try again in " + b.admission.after().Round(time.Second).String(),
-		}
-	}
-	if conn.Left() {
-		b.admission.leave()
-		return errLeft
-	}
-	return nil
 }
 
 // errLeft is no refusal: the client has closed the connection while it waited.

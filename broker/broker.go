@@ -43,6 +43,7 @@ type Broker struct {
 	presence  *presence.Table
 	floods    floods
 	admission admission
+	ends      ends
 	lookers   atomic.Int64  // clients that follow the presence of users
 	told      atomic.Uint64 // pos: everything the store has up to here has been told to the workers
 
@@ -118,8 +119,10 @@ func (b *Broker) Start() {
 		select {
 		case <-b.cfg.Ready:
 			b.admission.begin()
+			<-b.ctx.Done()
 		case <-b.ctx.Done():
 		}
+		b.admission.stop()
 	})
 	b.told.Store(b.cfg.Store.Pos())
 	watch := b.cfg.Store.Watch()
@@ -229,11 +232,16 @@ func (b *Broker) dispatch(watch *storage.Watcher) {
 
 // Serve begins with a connection. It is what a listener calls.
 func (b *Broker) Serve(conn *transport.Conn) transport.Handler {
-	pr := transport.NewPacketReader(conn)
-	c := b.connect(conn, pr)
-	if c == nil {
-		return nil
+	_ = conn.SetReadDeadline(clock.Now().Add(b.limits().ConnectTimeout))
+	a := &arrival{b: b, conn: conn, pr: transport.NewPacketReader(conn)}
+	if conn.AwaitFirst(a.first) {
+		return a.serve
 	}
+	return a.serve(conn)
+}
+
+// welcome serves a client that is let in.
+func (b *Broker) welcome(c *client, pr *transport.PacketReader) transport.Handler {
 	if !b.enter(c) {
 		c.disconnect(reasonShuttingDown)
 		b.finish(c)
@@ -307,6 +315,7 @@ func (b *Broker) Recheck() {
 func (b *Broker) Stop(ctx context.Context) {
 	b.mu.Lock()
 	b.stopping = true
+	b.ends.stop()
 	all := make([]*client, 0, len(b.clients))
 	for c := range b.clients {
 		all = append(all, c)

@@ -56,6 +56,7 @@ type client struct {
 	finished  chan struct{} // closed when nothing of the connection is left
 	released  chan struct{} // closed after it, when the log has taken note of the end, or will not
 	running   sync.WaitGroup
+	departure ending
 	releasing bool // the log is told of the end; set before finished is closed
 
 	id         atomic.Pointer[auth.Identity] // renewed by auth.renew

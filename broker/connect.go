@@ -21,7 +21,6 @@ import (
 	"github.com/madang-chat/madang/hooks/problem"
 	"github.com/madang-chat/madang/hooks/quota"
 	"github.com/madang-chat/madang/hooks/topic"
-	"github.com/madang-chat/madang/internal/clock"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -67,8 +66,8 @@ type refusal struct {
 func (r *refusal) Error() string { return r.why }
 
 // connect reads the CONNECT and makes a client of it, or answers why not and returns nil.
-func (b *Broker) connect(conn *transport.Conn, pr *transport.PacketReader) *client {
-	_ = conn.SetReadDeadline(clock.Now().Add(b.limits().ConnectTimeout))
+func (b *Broker) connect(a *arrival) *client {
+	conn, pr := a.conn, a.pr
 	first, body, err := pr.Next(b.connectLimit())
 	if large := (*transport.TooLargeError)(nil); errors.As(err, &large) {
 		b.refuseLargeConnect(conn, pr, large)
@@ -85,7 +84,7 @@ func (b *Broker) connect(conn *transport.Conn, pr *transport.PacketReader) *clie
 		b.stats.rejected.Add(1)
 		return nil
 	}
-	c, err := b.accept(conn, &pk)
+	c, err := b.accept(a, &pk)
 	if err != nil {
 		b.refuse(conn, pk.ProtocolVersion, err)
 		return nil
@@ -145,20 +144,17 @@ func (b *Broker) refuse(conn *transport.Conn, version byte, err error) {
 	conn.CloseAfterFlush(disconnectGrace)
 }
 
-func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, error) {
+func (b *Broker) accept(a *arrival, pk *packets.Packet) (*client, error) {
+	conn := a.conn
 	if r := b.checkConnect(pk); r != nil {
 		return nil, r
 	}
 	if r := b.turnAway(conn); r != nil {
 		return nil, r
 	}
-	if wait := b.admit(conn.Client()); wait > 0 {
-		return nil, problem.Over(problem.RateLimited, limit.ConnectRate, "Too many connections from this address; try again later.").After(wait)
-	}
-	if err := b.takeTurn(conn); err != nil {
+	if err := a.takeTurn(); err != nil {
 		return nil, err
 	}
-	defer b.admission.leave()
 	if r := b.turnAway(conn); r != nil { // others have come in meanwhile
 		return nil, r
 	}
@@ -185,15 +181,17 @@ func (b *Broker) accept(conn *transport.Conn, pk *packets.Packet) (*client, erro
 	return c, nil
 }
 
-// admit takes a connection from the quota of its address and returns how long to wait when it is used up. A proxy that does
-// not say whose connection it is has none.
-func (b *Broker) admit(addr netip.Addr) time.Duration {
+// admit takes a connection from the quota of its address. A proxy that does not say whose connection it is has none.
+func (b *Broker) admit(addr netip.Addr) error {
 	if !addr.IsValid() {
-		return 0
+		return nil
 	}
 	q := b.cfg.Logins.Of(quota.Address(addr))
 	defer q.Done()
-	return q.Take(0)
+	if wait := q.Take(0); wait > 0 {
+		return problem.Over(problem.RateLimited, limit.ConnectRate, "Too many connections from this address; try again later.").After(wait)
+	}
+	return nil
 }
 
 // checkConnect holds what the codec decoded against the standard.

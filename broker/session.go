@@ -9,8 +9,9 @@ import (
 // own makes c the one live connection of its device on this node. An older one is told 0x8E and ends first, so that its
 // last words are in the log before c's first.
 func (b *Broker) own(c *client) error {
-	limit := time.NewTimer(takeWait)
+	limit, patience := time.NewTimer(takeWait), time.NewTimer(takePatience)
 	defer limit.Stop()
+	defer patience.Stop()
 	for {
 		b.mu.Lock()
 		old := b.sessions[c.sid]
@@ -25,6 +26,8 @@ func (b *Broker) own(c *client) error {
 		old.disconnect(reasonTakenOver)
 		select {
 		case <-old.finished:
+		case <-patience.C:
+			b.ends.hurry(&old.departure)
 		case <-limit.C:
 			return &refusal{v5: reasonBusy, v3: v3Unavailable, why: "the device's other connection has not ended; try again in a few seconds"}
 		case <-b.ctx.Done():
@@ -78,6 +81,7 @@ func (b *Broker) finish(c *client) {
 		_ = c.conn.Close()
 	}
 	c.running.Wait()
+	done := b.ends.enter(&c.departure)
 	how := c.ending()
 	left := c.w.detach(c, how)
 	b.presence.End(c.online, how, c.lastRead.Load())
@@ -91,7 +95,9 @@ func (b *Broker) finish(c *client) {
 			cmd.Expiry = &v
 		}
 		c.releasing = true
-		b.cfg.Log.Propose(cmd, func(storage.Result, error) { close(c.released) })
+		b.cfg.Log.Propose(cmd, func(storage.Result, error) { close(c.released); done() })
+	} else {
+		done()
 	}
 	if c.will != nil && !c.normal.Load() {
 		b.publishWill(c)

@@ -72,9 +72,11 @@ type Conn struct {
 	tls    *tls.Conn   // nil without TLS
 	ws     *wsConn     // nil without WebSocket
 	sendFn func(uintptr) bool
-	reader *PacketReader // what reads while the Conn rests; nil = it never does
-	next   Handler       // and what goes on afterwards
-	end    func()        // called when nothing of the Conn is left; may be nil
+	reader *PacketReader        // what reads while the Conn rests; nil = it never does
+	next   Handler              // and what goes on afterwards
+	first  func([]byte, func()) // see AwaitFirst; nil = it is over, or there is none
+	free   func()               // gives back a place under the limits, once the socket is closed; may be nil
+	end    func()               // called when nothing of the Conn is left; may be nil
 	remote netip.AddrPort
 	client netip.Addr // see Client
 
@@ -314,6 +316,9 @@ func (c *Conn) markClosed() bool {
 }
 
 func (c *Conn) closeSocket() error {
+	if c.free != nil {
+		defer c.free()
+	}
 	if c.sock != nil {
 		return c.sock.Close()
 	}
@@ -372,7 +377,15 @@ func (c *Conn) run(h Handler) {
 	}()
 	for h != nil {
 		h = h(c)
-		if h != nil && c.reader != nil {
+		switch {
+		case h == nil:
+		case c.first != nil:
+			c.next, resting = h, true
+			if !c.desc.lie() {
+				c.greet(nil)
+			}
+			return
+		case c.reader != nil:
 			c.next = h
 			if resting = c.desc.lie(); resting {
 				return

@@ -91,9 +91,23 @@ func (d *descriptor) recv(p []byte) (int, syscall.Errno) {
 	if d.closed {
 		return 0, unix.EBADF
 	}
-	n, errno := recv(uintptr(d.fd), p)
+	n, errno := recv(uintptr(d.fd), p, 0)
 	if errno == unix.EAGAIN || errno == 0 && n > 0 && n < len(p) && !d.hup {
 		d.ready = false // what comes from now on is a new edge, and so is an end that is there already and not announced yet
+	}
+	return n, errno
+}
+
+// peek is recv that leaves what it finds to be read.
+func (d *descriptor) peek(p []byte) (int, syscall.Errno) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return 0, unix.EBADF
+	}
+	n, errno := recv(uintptr(d.fd), p, unix.MSG_PEEK)
+	if errno == unix.EAGAIN {
+		d.ready = false
 	}
 	return n, errno
 }

@@ -299,10 +299,7 @@ func (l *Listener) serve(d *descriptor, peer netip.AddrPort, handle Handler) {
 	}
 	c := newConn(l.host, d, remote)
 	c.client = key
-	c.end = func() {
-		l.limit.give(key)
-		end()
-	}
+	c.free, c.end = func() { l.limit.give(key) }, end
 	c.run(handle)
 }
 
@@ -314,7 +311,7 @@ func (l *Listener) serveTLS(s *socket, handle Handler) {
 	if err != nil {
 		return
 	}
-	defer l.limit.give(key)
+	s.release = func() { l.limit.give(key) }
 	tcp, err := newNetStream(s.TCPConn)
 	if err != nil {
 		_ = s.Close()

@@ -77,10 +77,10 @@ func sendVectors(fd uintptr, iov []unix.Iovec) (int, syscall.Errno) {
 }
 
 // recv reads what the socket has into p without waiting: EAGAIN when there is nothing.
-func recv(fd uintptr, p []byte) (int, syscall.Errno) {
+func recv(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))),
-			uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
+			uintptr(len(p)), unix.MSG_DONTWAIT|flags, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}

@@ -51,7 +51,7 @@ func recvError(errno syscall.Errno) error {
 func (s *netStream) readWhenThere(r *PacketReader) (n int, err error) {
 	var errno syscall.Errno
 	err = s.raw.Read(func(fd uintptr) bool {
-		n, errno = recv(fd, r.acquire())
+		n, errno = recv(fd, r.acquire(), 0)
 		if n <= 0 {
 			r.release()
 		}
