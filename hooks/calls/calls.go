@@ -135,6 +135,7 @@ type Calls struct {
 	now     atomic.Pointer[Limits]
 	settled settled
 	follows follows
+	spares  spares
 }
 
 const (

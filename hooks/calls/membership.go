@@ -95,11 +95,11 @@ func (c *Calls) membership(
 }
 
 // roomLeft refuses one more membership to a user who has all that are allowed. Direct rooms do not count: strangers make them,
-// and would keep the user out of all others. The list lags behind the rooms by a few
-// commands, so the limit is not exact under concurrent calls; it guards memory, not a rule.
+// and would keep the user out of all others. The list lags behind the rooms by a few commands, and is not counted each time, so
+// the limit is not exact under concurrent calls; it guards memory, not a rule.
 func (c *Calls) roomLeft(ns, user string) error {
 	most := c.limits().RoomsPerUser
-	if most <= 0 {
+	if most <= 0 || c.spares.take(ns, user, most) {
 		return nil
 	}
 	n := 0
@@ -117,6 +117,7 @@ func (c *Calls) roomLeft(ns, user string) error {
 			return problem.Over(problem.Limit, limit.RoomsPerUser, "%s is in %d rooms, which is the limit; leave one first.", user, n)
 		}
 		if len(rooms) < most {
+			c.spares.counted(ns, user, n, most)
 			return nil
 		}
 		after = max(topic.AfterDirect, rooms[len(rooms)-1].Room)
