@@ -39,17 +39,7 @@ func (a *arrival) first(head []byte, start func()) {
 
 // wholeConnect says whether b begins with a CONNECT of which nothing is missing.
 func wholeConnect(b []byte) bool {
-	if b[0]&typeMask != typeConnect {
-		return false
-	}
-	length := 0
-	for i := 1; i < min(len(b), 5); i++ {
-		length |= int(b[i]&0x7f) << (7 * (i - 1))
-		if b[i] < 0x80 {
-			return len(b) >= 1+i+length
-		}
-	}
-	return false
+	return b[0]&typeMask == typeConnect && transport.Whole(b)
 }
 
 // serve is a transport.Handler.

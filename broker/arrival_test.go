@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"testing"
 
@@ -24,14 +25,7 @@ func TestConnectInPieces(t *testing.T) {
 		}
 		return b
 	}
-	open := func() net.Conn {
-		conn, err := mqtttest.Open(n.At(), mqtttest.Flavour{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		return conn
-	}
+	open := func() net.Conn { return opened(t, n, mqtttest.Flavour{}) }
 	write := func(conn net.Conn, b []byte) {
 		if _, err := conn.Write(b); err != nil {
 			t.Fatal(err)
@@ -71,11 +65,7 @@ func TestConnectInPieces(t *testing.T) {
 // expect fills b with what comes.
 func expect(t *testing.T, conn net.Conn, b []byte) {
 	t.Helper()
-	for n := 0; n < len(b); {
-		got, err := conn.Read(b[n:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += got
+	if _, err := io.ReadFull(conn, b); err != nil {
+		t.Fatal(err)
 	}
 }

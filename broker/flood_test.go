@@ -21,11 +21,7 @@ import (
 // raw logs in over a connection that the test drives itself.
 func raw(t testing.TB, n *testcluster.Node, o mqtttest.Options) (net.Conn, packets.Packet) {
 	t.Helper()
-	conn, err := mqtttest.Open(n.At(), o.Flavour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
+	conn := opened(t, n, o.Flavour)
 	_ = conn.SetDeadline(clock.Now().Add(mqtttest.Patience)) // it fails on what is closed only
 	b, err := mqtttest.Encode(mqtttest.ConnectPacket(o))
 	if err == nil {

@@ -40,6 +40,17 @@ func closed(t testing.TB, conn net.Conn) {
 	_ = conn.Close()
 }
 
+// opened is a connection on which nothing has been said.
+func opened(t testing.TB, n *testcluster.Node, as mqtttest.Flavour) net.Conn {
+	t.Helper()
+	conn, err := mqtttest.Open(n.At(), as)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
 // heap returns the bytes in use after a collection.
 func heap() uint64 {
 	runtime.GC()
@@ -78,10 +89,7 @@ func TestClaimedLength(t *testing.T) {
 	before := heap()
 	var conns []net.Conn
 	for range 50 {
-		conn, err := mqtttest.Open(n.At(), mqtttest.Flavour{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := opened(t, n, mqtttest.Flavour{})
 		if _, err := conn.Write([]byte{1 << 4, 0xff, 0xff, 0xff, 0x7f, 0, 4, 'M', 'Q', 'T', 'T'}); err != nil {
 			t.Fatal(err)
 		}
@@ -187,11 +195,7 @@ func TestIdleConnections(t *testing.T) {
 	n := testcluster.Start(t, testcluster.Options{Set: []string{"limits.connect_timeout=2s"}})
 	var conns []net.Conn
 	for range 1000 {
-		conn, err := mqtttest.Open(n.At(), mqtttest.Flavour{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, conn)
+		conns = append(conns, opened(t, n, mqtttest.Flavour{}))
 	}
 	for _, as := range mqtttest.Flavours {
 		served(t, n, as)

@@ -46,14 +46,7 @@ func TestConnectTimeoutIsReloaded(t *testing.T) {
 	n := testcluster.Start(t, testcluster.Options{})
 	l := &limited{Node: n, t: t, key: limit.ConnectTimeout.String(), file: filepath.Join(t.TempDir(), "madang.yaml")}
 	l.set("5m")
-	open := func() net.Conn {
-		conn, err := mqtttest.Open(n.At(), mqtttest.Flavour{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		return conn
-	}
+	open := func() net.Conn { return opened(t, n, mqtttest.Flavour{}) }
 	before := open()
 	l.open(mqtttest.Options{}) // it was accepted before this one
 	l.set("1s")

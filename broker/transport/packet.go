@@ -221,6 +221,12 @@ func (pr *PacketReader) header(limit int) error {
 	}
 }
 
+// Whole reports whether b, which is not empty, begins with a packet of which nothing is missing.
+func Whole(b []byte) bool {
+	length, size, err := remainingLength(b[1:])
+	return err == nil && size > 0 && len(b) >= 1+size+length
+}
+
 // remainingLength decodes the variable byte integer at the start of b. size is 0 when b ends too early.
 func remainingLength(b []byte) (length, size int, err error) {
 	for i, c := range b {

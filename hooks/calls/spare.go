@@ -2,8 +2,8 @@ package calls
 
 import "sync"
 
-// spareParts is into how many parts what a user may still have is divided: one of them is not counted again. As many nodes may
-// do so at once without going past the limit together.
+// spareParts is into how many parts what a user may still have is divided: one of them is not counted again. So one node never
+// goes past the limit, and each other node at which the user makes rooms too by less than such a part of it.
 const spareParts = 8
 
 // spareMost bounds the users that are remembered; then all are counted anew.

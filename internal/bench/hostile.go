@@ -222,7 +222,7 @@ func (r *hostile) postDue() time.Duration {
 
 func (r *hostile) message(c *conn, p *publication) {
 	st, ok := r.stamps.find(p.rest)
-	if !ok || c.number < 0 || c.number >= r.o.Readers || st.publisher >= len(r.publishers) {
+	if !ok || c.number < 0 || st.publisher >= len(r.publishers) {
 		return
 	}
 	switch r.orders[c.number].take(st.publisher, st.n) {

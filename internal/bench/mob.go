@@ -95,7 +95,8 @@ func (m *mob) run(ctx context.Context) error {
 // rage has all sessions cut, and lets the floods come.
 func (m *mob) rage() {
 	m.locked(func() {
-		m.raging, m.present, m.began, m.ended = true, 0, m.tick(), m.tick()
+		m.raging, m.present, m.began = true, 0, m.tick()
+		m.ended = m.began
 		m.back.Store(0)
 		m.cut = slices.Clone(m.sessions)
 		for i, c := range m.floods {
