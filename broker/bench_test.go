@@ -31,11 +31,15 @@ type appliedLog struct {
 	n     uint64
 	free  bool  // answers at once, applying nothing
 	err   error // the answer, if there is one
+	watch func(storage.Command)
 }
 
 func (l *appliedLog) Propose(cmd storage.Command, done func(storage.Result, error)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.watch != nil {
+		l.watch(cmd)
+	}
 	if l.err != nil {
 		done(storage.Result{}, l.err)
 		return

@@ -131,6 +131,7 @@ func (b *Broker) Start() {
 	b.running.Go(b.keepPresence)
 	b.running.Go(b.tick)
 	b.running.Go(b.keepPlaces)
+	b.running.Go(b.keepActive)
 	b.running.Go(b.keepMarks)
 }
 
@@ -324,7 +325,7 @@ func (b *Broker) Stop(ctx context.Context) {
 	for _, c := range all {
 		c.leave(b.parting(ctx, c))
 	}
-	b.commitMarks()
+	b.commitMarks(ctx)
 	late := 0
 	for _, c := range all {
 		select {
@@ -337,7 +338,7 @@ func (b *Broker) Stop(ctx context.Context) {
 			}
 		}
 	}
-	b.commitActive(true)
+	b.commitActive(ctx, true)
 	b.mu.Lock()
 	b.stopped = true
 	b.mu.Unlock()

@@ -1,7 +1,10 @@
 package broker
 
 import (
+	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/madang-chat/madang/hooks/calls"
@@ -9,13 +12,12 @@ import (
 	"github.com/madang-chat/madang/storage"
 )
 
-// Read marks that are published travel as places do: the newest of each member and room, every two seconds, in one command
-// for all of them; a PUBACK does not wait for it (rules.md 4). What the log says of a mark goes to all devices of the user
+// Read marks that are published travel as places do: the newest of each member and room, every two seconds, many in one
+// command; a PUBACK does not wait for it (rules.md 4). What the log says of a mark goes to all devices of the user
 // (me/read) and, in small rooms, to the members (receipts).
 
 const (
 	marksEvery      = 2 * time.Second
-	marksPerCommand = 1000
 	receiptsMembers = 100 // design.md section 3: rooms of at most so many members
 	receiptsEvery   = time.Second
 )
@@ -56,21 +58,14 @@ func (b *Broker) takeMark(m *storage.MarkOf) {
 	}
 }
 
-// commitMarks proposes what was published since the last time.
-func (b *Broker) commitMarks() {
+// commitMarks commits what was published since the last time. When ctx ends it proposes the rest and does not wait.
+func (b *Broker) commitMarks(ctx context.Context) {
 	b.marksMu.Lock()
 	marks := b.marks
 	b.marks = map[markKey]storage.MarkOf{}
 	b.marksMu.Unlock()
-	var out []storage.MarkOf
-	for _, m := range marks {
-		if out = append(out, m); len(out) == marksPerCommand {
-			b.cfg.Log.Propose(&storage.Marks{Marks: out}, ignore)
-			out = nil
-		}
-	}
-	if len(out) > 0 {
-		b.cfg.Log.Propose(&storage.Marks{Marks: out}, ignore)
+	for some := range slices.Chunk(slices.Collect(maps.Values(marks)), gatheredPerCommand) {
+		_, _ = proposeTo(ctx, b.cfg.Log, &storage.Marks{Marks: some}) // a later mark says what a lost one said
 	}
 }
 
@@ -82,7 +77,7 @@ func (b *Broker) keepMarks() {
 		case <-b.ctx.Done():
 			return
 		case <-t.C:
-			b.commitMarks()
+			b.commitMarks(b.ctx)
 		}
 	}
 }

@@ -17,7 +17,6 @@ const (
 	presenceTick  = 100 * time.Millisecond
 	presenceAgain = 100 * time.Millisecond // before a page that was not answered is told again; then doubled up to
 	presencePause = 2 * time.Second
-	activePerTime = 1000 // users of one command
 )
 
 // Questions of nodes that are no claims begin with a zero, which no claim does, and a byte that says what they are.
@@ -83,20 +82,6 @@ func (c *client) ending() presence.How {
 		return presence.Moved
 	}
 	return presence.Cut
-}
-
-// commitActive tells the log when users were active last, those of many in one command; with all of them when the node ends.
-func (b *Broker) commitActive(all bool) {
-	var out []storage.ActiveAt
-	for _, a := range b.presence.Active(all) {
-		if out = append(out, storage.ActiveAt{NS: a.NS, User: a.User.User, At: a.At}); len(out) == activePerTime {
-			b.cfg.Log.Propose(&storage.Active{Users: out}, ignore)
-			out = nil
-		}
-	}
-	if len(out) > 0 {
-		b.cfg.Log.Propose(&storage.Active{Users: out}, ignore)
-	}
 }
 
 // tellPresence tells another node of this one's clients: everything, and from then on what changes.

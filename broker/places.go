@@ -1,13 +1,14 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"github.com/madang-chat/madang/storage"
 )
 
-// Where the sessions of this node stand is told to the log in one command for all of them: "everybody has everything up
-// to this pos", and the rooms in which somebody lags (rules.md 4).
+// Where the sessions of this node stand is told to the log for all of them: the rooms in which somebody lags, and then
+// "everybody has everything else up to this pos" (rules.md 4).
 //
 // Two bounds make the claim true. The pos is one that the workers had been told of a tick before, so that every entry up
 // to it has a cursor that counts it, delivered or lagging. The epoch is below that of every session whose cursors are not
@@ -55,60 +56,90 @@ func (b *Broker) keepPlaces() {
 		case <-t.C:
 		}
 		claimed = b.commitPlaces(previous, claimed)
-		b.commitActive(false)
 		previous = b.told.Load()
 	}
 }
 
-// lagsPerCommand bounds a Places command (rules.md 4).
-const lagsPerCommand = 1000
-
-// commitPlaces proposes the place pos for all live stored sessions and what lags behind it. It returns what is claimed now.
+// commitPlaces commits what lags behind the place pos, and then that place for all live stored sessions, unless the log did
+// not take the lags: they are told again with the next tick, and the place waits for that. It returns what is claimed now.
 func (b *Broker) commitPlaces(pos uint64, claimed place) place {
-	epoch := b.settledEpoch()
-	var lags []storage.LagOf
-	stored := 0
+	now := place{max(pos, claimed.pos), b.settledEpoch()}
+	stored, told := 0, true
 	for _, w := range b.workers {
-		l, n, complete := w.lags(pos)
-		lags, stored, epoch = append(lags, l...), stored+n, min(epoch, complete)
+		l := w.lags(pos)
+		stored, now.epoch = stored+l.stored, min(now.epoch, l.complete)
+		for some := range slices.Chunk(l.lags, gatheredPerCommand) {
+			if !b.commitLags(some) {
+				w.untold(some)
+				told = false
+			}
+		}
 	}
-	now := place{max(pos, claimed.pos), epoch}
-	if stored == 0 || len(lags) == 0 && (now == claimed || epoch < claimed.epoch) {
+	if !told || stored == 0 || now == claimed || now.epoch < claimed.epoch {
 		return claimed
 	}
-	for len(lags) > lagsPerCommand {
-		b.cfg.Log.Propose(&storage.Places{Node: b.cfg.Node, Boot: b.cfg.Boot, Lags: lags[:lagsPerCommand]}, ignore)
-		lags = lags[lagsPerCommand:]
-	}
-	b.cfg.Log.Propose(&storage.Places{Node: b.cfg.Node, Boot: b.cfg.Boot, Pos: now.pos, Epoch: epoch, Lags: lags}, ignore)
-	if epoch < claimed.epoch {
-		return claimed // the log keeps the claim before and takes the lags
+	if _, err := proposeTo(b.ctx, b.cfg.Log, &storage.Places{Node: b.cfg.Node, Boot: b.cfg.Boot, Pos: now.pos, Epoch: now.epoch}); err != nil {
+		return claimed
 	}
 	return now
 }
 
-// lags returns where stored sessions are behind pos, changes only, how many stored sessions there are, and the newest
-// epoch below that of every session whose cursors are not all there.
-func (w *worker) lags(pos uint64) (out []storage.LagOf, stored int, complete uint64) {
-	complete = ^uint64(0)
-	w.call(func() {
-		for _, c := range w.clients {
-			if !c.stored || c.gone {
-				continue
+// commitLags reports whether the log has taken the lags, as far as is known.
+func (b *Broker) commitLags(lags []lagging) bool {
+	cmd := &storage.Places{Node: b.cfg.Node, Boot: b.cfg.Boot, Lags: make([]storage.LagOf, len(lags))}
+	for i := range lags {
+		cmd.Lags[i] = lags[i].LagOf
+	}
+	_, err := proposeTo(b.ctx, b.cfg.Log, cmd)
+	return err == nil
+}
+
+// lagging is a lag to be told, and whose it is.
+type lagging struct {
+	storage.LagOf
+	cur *cursor
+}
+
+// standing is where a worker's stored sessions stand.
+type standing struct {
+	lags     []lagging // what has changed
+	stored   int       // sessions
+	complete uint64    // the newest epoch below that of every session whose cursors are not all there
+}
+
+// sliceStanding is how many clients are asked where they stand before others have their turn.
+const sliceStanding = 256
+
+// lags asks the clients there are now where they are behind pos.
+func (w *worker) lags(pos uint64) standing {
+	s := standing{complete: ^uint64(0)}
+	var clients []*client // their own places in w.clients may change meanwhile
+	w.call(func() { clients = slices.Clone(w.clients) })
+	for some := range slices.Chunk(clients, sliceStanding) {
+		w.call(func() {
+			for _, c := range some {
+				w.stands(c, pos, &s)
 			}
-			stored++
-			c.takeAcks()
-			if c.resuming != nil || c.joining > 0 {
-				complete = min(complete, c.epoch-1)
-			}
-			for _, cur := range c.cursors {
-				if lag, changed := w.lagBehind(cur, pos); changed {
-					out = append(out, storage.LagOf{Session: c.sid, Epoch: c.epoch, Room: cur.room.key.Room, Seq: lag})
-				}
-			}
+		})
+	}
+	return s
+}
+
+// stands adds where a client stands. One that has gone has told it itself.
+func (w *worker) stands(c *client, pos uint64, s *standing) {
+	if !c.stored || c.gone {
+		return
+	}
+	s.stored++
+	c.takeAcks()
+	if c.resuming != nil || c.joining > 0 {
+		s.complete = min(s.complete, c.epoch-1)
+	}
+	for _, cur := range c.cursors {
+		if lag, changed := w.lagBehind(cur, pos); changed {
+			s.lags = append(s.lags, lagging{storage.LagOf{Session: c.sid, Epoch: c.epoch, Room: cur.room.key.Room, Seq: lag}, cur})
 		}
-	})
-	return out, stored, complete
+	}
 }
 
 // lagBehind returns the lag to store for a cursor, 0 = none, and whether the store has to be told.
@@ -119,11 +150,20 @@ func (w *worker) lagBehind(cur *cursor, pos uint64) (seq uint64, changed bool) {
 			seq = 0 // newer than the place claimed
 		}
 	}
-	if seq == 0 && !cur.lagStored || seq == cur.lagSeq && cur.lagStored {
+	if seq == 0 && !cur.lagStored || seq > 0 && seq == cur.lagSeq && cur.lagStored {
 		return seq, false
 	}
 	cur.lagStored, cur.lagSeq = seq > 0, seq
 	return seq, true
+}
+
+// untold notes that the log may not have taken the lags: they are changes again.
+func (w *worker) untold(lags []lagging) {
+	w.post(func() {
+		for _, l := range lags {
+			l.cur.lagStored, l.cur.lagSeq = true, 0
+		}
+	})
 }
 
 // lag returns the lowest entry the client has not acknowledged, 0 when it has all or its place is not kept.
