@@ -14,6 +14,9 @@ type stats struct {
 	unknown, stalled, flooded         atomic.Uint64 // connections ended for these reasons
 }
 
+// Traffic rises with every PUBLISH that is received or sent.
+func (b *Broker) Traffic() uint64 { return b.stats.published.Load() + b.stats.delivered.Load() }
+
 // Collectors returns the broker's metrics.
 func (b *Broker) Collectors() []prometheus.Collector {
 	counter := func(name, help string, v *atomic.Uint64) prometheus.Collector {

@@ -24,10 +24,12 @@ const (
 // keeps the clients in its queue.
 func (l *Listener) accept(next func() error) {
 	var wait time.Duration
+	making := courtesy{traffic: l.cfg.Traffic}
 	for {
 		err := next()
 		if err == nil {
 			wait = 0
+			l.sleep(making.pause())
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -39,11 +41,18 @@ func (l *Listener) accept(next func() error) {
 			l.log.Error("cannot accept connections, trying again", "listener", l.cfg.Name, "err", err, "wait", wait,
 				"since_last", n)
 		}
-		select {
-		case <-time.After(wait):
-		case <-l.done:
-			return
-		}
+		l.sleep(wait)
+	}
+}
+
+// sleep waits, until the listener is closed at most.
+func (l *Listener) sleep(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-l.done:
 	}
 }
 

@@ -3,12 +3,15 @@ package transport
 import (
 	"runtime"
 	"sync"
+	"time"
 )
 
 // herd starts goroutines for what thousands of connections do at one moment and nobody waits for: to end. It starts one, and
 // lets all others that can run have their turn before the next; started all at once they would stand before those who chat.
 // It is safe for concurrent use.
 type herd struct {
+	courtesy courtesy // of the goroutine
+
 	mu      sync.Mutex
 	line    []func()
 	running bool // a goroutine looks after the line
@@ -37,6 +40,9 @@ func (h *herd) run() {
 		for _, f := range line {
 			go f()
 			runtime.Gosched()
+			if d := h.courtesy.pause(); d > 0 {
+				<-time.After(d)
+			}
 		}
 	}
 }

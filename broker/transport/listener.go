@@ -40,6 +40,10 @@ type ListenerConfig struct {
 	QueueLimit       int             // hard limit of an outgoing queue in bytes; default DefaultQueueLimit
 	SendBuffer       int             // SO_SNDBUF of the connections; 0 = the kernel's choice
 	Refusals         *limit.Refusals // counts who is refused by a limit; nil = nobody does
+
+	// Traffic rises with what those who are connected send and receive, so that who comes and goes makes way for them; nil =
+	// nobody has to. It is called by several goroutines at once, once Serve or NetListener has been.
+	Traffic func() uint64
 }
 
 // ListenerStats are counters since the start, and Active.
@@ -256,7 +260,7 @@ func (l *Listener) Serve(ctx context.Context, handle Handler) error {
 		return nil
 	}
 	for range max(runtime.GOMAXPROCS(0)/2, 1) {
-		p, err := newPoller()
+		p, err := newPoller(l.cfg.Traffic)
 		if err != nil {
 			l.stop()
 			l.closePollers()

@@ -34,7 +34,8 @@ type poller struct {
 	nbuf [pollerEvents]unix.EpollEvent
 }
 
-func newPoller() (*poller, error) {
+// newPoller makes a poller. traffic may be nil.
+func newPoller(traffic func() uint64) (*poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("create a poller: %w", os.NewSyscallError("epoll_create1", err))
@@ -45,7 +46,7 @@ func newPoller() (*poller, error) {
 	}
 	p := &poller{
 		file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), fds: map[int32]*descriptor{},
-		buf: make([]byte, storeSize),
+		buf: make([]byte, storeSize), ends: herd{courtesy: courtesy{traffic: traffic}},
 	}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		_ = p.file.Close()

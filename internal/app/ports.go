@@ -77,6 +77,7 @@ func (a *App) listenerConfig(name string, l *config.Listener) transport.Listener
 		Name: name, Bind: l.Bind, CertFile: l.CertFile, KeyFile: l.KeyFile, ProxyProtocol: l.ProxyProtocol,
 		TrustedProxies: prefixes(l.TrustedProxies), Total: a.places,
 		PerAddress: a.cfg.Limits.ConnectionsPerAddress, QueueLimit: queueLimit(a.cfg), SendBuffer: sendBuffer, Refusals: a.refusals,
+		Traffic: a.broker.Traffic,
 	}
 }
 
