@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -8,8 +10,13 @@ import (
 	"github.com/madang-chat/madang/internal/bench"
 )
 
+type hostileFlags struct {
+	benchFlags
+	at string
+}
+
 func newBenchStormCommand() *cobra.Command {
-	var f benchFlags
+	var f hostileFlags
 	o := bench.Hostile{}
 	cmd := &cobra.Command{
 		Use: "storm", Short: "Sessions that all come back at one moment, beside readers", Args: exactly(0),
@@ -23,7 +30,7 @@ func newBenchStormCommand() *cobra.Command {
 }
 
 func newBenchFloodCommand() *cobra.Command {
-	var f benchFlags
+	var f hostileFlags
 	o := bench.Hostile{}
 	cmd := &cobra.Command{
 		Use: "flood", Short: "Clients that send the same message for ever, beside readers", Args: exactly(0),
@@ -38,7 +45,7 @@ func newBenchFloodCommand() *cobra.Command {
 	return cmd
 }
 
-func registerHostile(cmd *cobra.Command, f *benchFlags, o *bench.Hostile) {
+func registerHostile(cmd *cobra.Command, f *hostileFlags, o *bench.Hostile) {
 	f.register(cmd)
 	fl := cmd.Flags()
 	fl.IntVarP(&o.Readers, "count", "c", 50, "`readers`")
@@ -46,9 +53,10 @@ func registerHostile(cmd *cobra.Command, f *benchFlags, o *bench.Hostile) {
 	fl.Float64Var(&o.Rate, "rate", 200, "`messages` a second over all publishers")
 	fl.IntVarP(&o.Size, "size", "s", 128, "`bytes` of a message")
 	fl.DurationVarP(&o.Each, "duration", "d", 2*time.Second, "how `long` each time")
+	fl.StringVar(&f.at, "at", "", "`host:port` of another broker, for the hostile clients: what others have then is the machine's doing")
 }
 
-func (f *benchFlags) hostile(cmd *cobra.Command, o *bench.Hostile) (err error) {
+func (f *hostileFlags) hostile(cmd *cobra.Command, o *bench.Hostile) (err error) {
 	if f.user == "" {
 		f.user, f.password = "bench-%i", "bench" // each has limits of its own
 	}
@@ -57,6 +65,16 @@ func (f *benchFlags) hostile(cmd *cobra.Command, o *bench.Hostile) (err error) {
 	}
 	if o.Target, err = f.broker(); err != nil {
 		return err
+	}
+	if f.at != "" {
+		host, port, err := net.SplitHostPort(f.at)
+		if err == nil {
+			_, err = fmt.Sscan(port, &o.At.Port)
+		}
+		if err != nil || host == "" {
+			return usagef("--at: %q is not host:port", f.at)
+		}
+		o.At.Host = host
 	}
 	send, read := new(topicFlags).get(f.plain)
 	o.SendTopic, o.ReadTopic = room(send, 0), room(read, 0)

@@ -75,6 +75,12 @@ func TestBench(t *testing.T) {
 			out: `scenario +room, QoS 0, mqtt://` + regexp.QuoteMeta(at.MQTT) + `\nconnections  4, of which 0 were lost\nmeasured +\S+ s\n` +
 				`connected .*\npublished +20, .*\ndelivered +60, .*\n +0 lost, 0 out of order, 0 repeated\nlatency +p50 .* longest .*\n`,
 		},
+		{args: "storm --at localhost" + tcp, code: exitUsage, err: `madang: --at: "localhost" is not host:port\n(.*\n)*`},
+		{args: "storm --at :1883" + tcp, code: exitUsage, err: `madang: --at: ":1883" is not host:port\n(.*\n)*`},
+		{
+			args: "storm -c 2 --publishers 1 --sessions 5 -d 100ms --at " + at.MQTT + tcp,
+			out:  `scenario +storm, (.*\n)+`,
+		},
 		{args: "offline -c 3 -L 20" + ws, out: `scenario +offline, QoS 1, (.*\n)+drained +in .* s\n`},
 		{
 			args: "conn --url mqtt://" + closed, code: exitFailure,

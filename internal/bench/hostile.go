@@ -31,6 +31,13 @@ type Hostile struct {
 	FloodTopic   string
 	FloodMessage string
 
+	// At is where the hostile clients connect to; an empty Host is the broker that is measured. With another broker on the same
+	// machine others have what the machine makes of the load, and not the broker.
+	At struct {
+		Host string
+		Port uint16
+	}
+
 	Turns    int
 	Each     time.Duration // of a turn alone, and of one beside a flood; a storm takes as long as it takes
 	Progress func(string)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/madang-chat/madang/internal/testcluster"
+	"github.com/madang-chat/madang/storage"
 )
 
 // hostileTo is a run whose readers get 200 messages a second of a node, alone and beside others.
@@ -31,6 +32,28 @@ func TestStorm(t *testing.T) {
 		}
 		if r.LiveBefore == nil || r.LiveDuring == nil || r.AlonePerSecond <= 0 || r.Delivered != 3*r.Published {
 			t.Errorf("version %d, of the others: %+v", version, r)
+		}
+	}
+}
+
+// The hostile clients may go to another broker than the one that is measured.
+func TestStormElsewhere(t *testing.T) {
+	measured, other := startNode(t), startNode(t)
+	o := hostileTo(measured.Node, measured.target(t, "tcp", 4), 4)
+	at := other.target(t, "tcp", 4)
+	o.Sessions, o.At.Host, o.At.Port = 20, at.Host, at.Port
+	r := check(t, o)
+	if got := faults(r); got != flawless || r.SessionsPresent != 20 || r.Delivered != 3*r.Published || r.Delivered == 0 {
+		t.Errorf("%s; %+v", got, r)
+	}
+	for _, tt := range []struct {
+		who  string
+		n    *node
+		want int
+	}{{"the measured broker", measured, 0}, {"the other one", other, 20}} {
+		got := 0
+		if err := tt.n.Store().Sessions(func(*storage.Session) bool { got++; return true }); err != nil || got != tt.want {
+			t.Errorf("%s has %d stored sessions (%v), want %d", tt.who, got, err, tt.want)
 		}
 	}
 }

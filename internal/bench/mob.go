@@ -36,6 +36,9 @@ type mob struct {
 // newMob connects the sessions. Its client numbers follow those of readers and publishers.
 func newMob(ctx context.Context, o *Hostile) (*mob, error) {
 	target := o.Target // its own: each loop counts what it has dialled
+	if o.At.Host != "" {
+		target.Host, target.Port = o.At.Host, o.At.Port
+	}
 	c, err := newCrowd(ctx, &target, o.Progress)
 	if err != nil {
 		return nil, err
