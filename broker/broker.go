@@ -59,6 +59,7 @@ type Broker struct {
 	clients  map[*client]struct{}          // all live connections
 	users    clientsOf                     // those of users
 	taking   map[*client]uint64            // those that take their session now (places.go)
+	leaving  map[*client]struct{}          // those whose Release is not proposed yet (places.go)
 	draining context.CancelFunc            // ends what sends clients elsewhere; nil = they may come
 	stopping bool                          // no new connections
 	stopped  bool                          // nothing is started any more
@@ -89,7 +90,7 @@ func New(cfg Config) *Broker {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{}, users: clientsOf{},
-		taking: map[*client]uint64{}, marks: map[markKey]storage.MarkOf{}, meeting: map[string]context.CancelFunc{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
+		taking: map[*client]uint64{}, leaving: map[*client]struct{}{}, marks: map[markKey]storage.MarkOf{}, meeting: map[string]context.CancelFunc{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
 		mark: claimMark(cfg.Node),
 	}
 	b.refusals = rate.Sometimes{First: 10, Interval: time.Second}
@@ -325,7 +326,9 @@ func (b *Broker) Stop(ctx context.Context) {
 	for _, c := range all {
 		c.leave(b.parting(ctx, c))
 	}
-	b.commitMarks(ctx)
+	ended, cancel := context.WithCancel(ctx)
+	cancel() // nobody waits for marks and times: the node gives the log its time when it ends
+	b.commitMarks(ended)
 	late := 0
 	for _, c := range all {
 		select {
@@ -338,7 +341,7 @@ func (b *Broker) Stop(ctx context.Context) {
 			}
 		}
 	}
-	b.commitActive(ctx, true)
+	b.commitActive(ended, true)
 	b.mu.Lock()
 	b.stopped = true
 	b.mu.Unlock()

@@ -370,7 +370,7 @@ func (w *worker) subscribe(c *client, r *request) {
 // replay marks a cursor that was set back on request.
 func (w *worker) replay(cur *cursor) {
 	cur.replayTo = w.head(cur.room)
-	cur.lagStored = cur.client.stored
+	cur.lagStored, cur.lagSeq = cur.client.stored, 0 // the log has the place that was asked for, the reader may be before it
 	w.fallBehind(cur)
 	cur.announce = true
 	cur.from = cur.next

@@ -65,7 +65,11 @@ func (b *Broker) commitMarks(ctx context.Context) {
 	b.marks = map[markKey]storage.MarkOf{}
 	b.marksMu.Unlock()
 	for some := range slices.Chunk(slices.Collect(maps.Values(marks)), gatheredPerCommand) {
-		_, _ = proposeTo(ctx, b.cfg.Log, &storage.Marks{Marks: some}) // a later mark says what a lost one said
+		if _, err := proposeTo(ctx, b.cfg.Log, &storage.Marks{Marks: some}); err != nil {
+			for i := range some { // they may be lost: they go with the next
+				b.takeMark(&some[i])
+			}
+		}
 	}
 }
 

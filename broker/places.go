@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -10,9 +11,10 @@ import (
 // Where the sessions of this node stand is told to the log for all of them: the rooms in which somebody lags, and then
 // "everybody has everything else up to this pos" (rules.md 4).
 //
-// Two bounds make the claim true. The pos is one that the workers had been told of a tick before, so that every entry up
+// Three bounds make the claim true. The pos is one that the workers had been told of a tick before, so that every entry up
 // to it has a cursor that counts it, delivered or lagging. The epoch is below that of every session whose cursors are not
-// all there yet: one that is being taken, resumed, or given the rooms of a new filter.
+// all there: one that is being taken, resumed, or given the rooms of a new filter, and one that leaves and whose Release
+// is not proposed yet. And the log has every lag that is not newer: one without an outcome is told again first.
 
 // place is what was claimed last.
 type place struct{ pos, epoch uint64 }
@@ -42,6 +44,34 @@ func (b *Broker) settledEpoch() uint64 {
 	return epoch
 }
 
+// beginLeave notes that c is about to leave its worker: where a stored session stands is with nobody until endLeave.
+func (b *Broker) beginLeave(c *client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.stored {
+		b.leaving[c] = struct{}{}
+	}
+}
+
+// endLeave is called after the Release of c was proposed, or when it never will be. What is proposed from here on comes after
+// it.
+func (b *Broker) endLeave(c *client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.leaving, c)
+}
+
+// leftEpoch returns the newest epoch below that of every session that leaves.
+func (b *Broker) leftEpoch() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	epoch := ^uint64(0)
+	for c := range b.leaving {
+		epoch = min(epoch, c.epoch-1)
+	}
+	return epoch
+}
+
 // keepPlaces commits, every placesTick, the place that all live sessions of the node have reached, and the rooms in which
 // some lag. A node whose sessions and logs stand still commits nothing.
 func (b *Broker) keepPlaces() {
@@ -57,6 +87,7 @@ func (b *Broker) keepPlaces() {
 		}
 		claimed = b.commitPlaces(previous, claimed)
 		previous = b.told.Load()
+		t.Reset(placesTick) // it may have taken long, and what comes now is no lag yet
 	}
 }
 
@@ -66,15 +97,20 @@ func (b *Broker) commitPlaces(pos uint64, claimed place) place {
 	now := place{max(pos, claimed.pos), b.settledEpoch()}
 	stored, told := 0, true
 	for _, w := range b.workers {
-		l := w.lags(pos)
-		stored, now.epoch = stored+l.stored, min(now.epoch, l.complete)
-		for some := range slices.Chunk(l.lags, gatheredPerCommand) {
-			if !b.commitLags(some) {
-				w.untold(some)
-				told = false
+		for s := range w.standings(pos) {
+			stored, now.epoch = stored+s.stored, min(now.epoch, s.complete)
+			for some := range slices.Chunk(s.lags, gatheredPerCommand) {
+				if b.ctx.Err() != nil {
+					return claimed // each session has told it itself
+				}
+				if !b.commitLags(some) {
+					w.untold(some)
+					told = false
+				}
 			}
 		}
 	}
+	now.epoch = min(now.epoch, b.leftEpoch()) // after they were asked: who had gone by then is in it, or is released
 	if !told || stored == 0 || now == claimed || now.epoch < claimed.epoch {
 		return claimed
 	}
@@ -100,7 +136,7 @@ type lagging struct {
 	cur *cursor
 }
 
-// standing is where a worker's stored sessions stand.
+// standing is where some stored sessions stand.
 type standing struct {
 	lags     []lagging // what has changed
 	stored   int       // sessions
@@ -110,22 +146,26 @@ type standing struct {
 // sliceStanding is how many clients are asked where they stand before others have their turn.
 const sliceStanding = 256
 
-// lags asks the clients there are now where they are behind pos.
-func (w *worker) lags(pos uint64) standing {
-	s := standing{complete: ^uint64(0)}
-	var clients []*client // their own places in w.clients may change meanwhile
-	w.call(func() { clients = slices.Clone(w.clients) })
-	for some := range slices.Chunk(clients, sliceStanding) {
-		w.call(func() {
-			for _, c := range some {
-				w.stands(c, pos, &s)
+// standings asks the clients there are now where they are behind pos, a slice after the other.
+func (w *worker) standings(pos uint64) iter.Seq[*standing] {
+	return func(yield func(*standing) bool) {
+		var clients []*client // their own places in w.clients may change meanwhile
+		w.call(func() { clients = slices.Clone(w.clients) })
+		for some := range slices.Chunk(clients, sliceStanding) {
+			s := standing{complete: ^uint64(0)}
+			w.call(func() {
+				for _, c := range some {
+					w.stands(c, pos, &s)
+				}
+			})
+			if !yield(&s) {
+				return
 			}
-		})
+		}
 	}
-	return s
 }
 
-// stands adds where a client stands. One that has gone has told it itself.
+// stands adds where a client stands. One that has gone tells it itself (leftEpoch).
 func (w *worker) stands(c *client, pos uint64, s *standing) {
 	if !c.stored || c.gone {
 		return

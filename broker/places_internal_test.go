@@ -1,10 +1,14 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/madang-chat/madang/broker/presence"
 	"github.com/madang-chat/madang/internal/mqtttest"
@@ -83,26 +87,172 @@ func TestPlacesUntold(t *testing.T) {
 	w.detach(reader, presence.Gone)
 }
 
-// The lags of many go in commands of a few, each after the outcome of the one before.
-func TestPlacesInPieces(t *testing.T) {
-	r := newRig(t)
-	w := r.b.workers[0]
-	reader := r.enter(t, mqtttest.V311, "reader", "", 0)
-	const rooms = 2*gatheredPerCommand + 1
-	w.call(func() {
-		reader.stored = true
-		for i := range rooms {
-			k := storage.RoomKey{NS: "chat", Room: fmt.Sprint("r", i)}
-			cur := &cursor{client: reader, room: &room{key: k}, lagStored: true}
-			reader.cursors[k] = cur
+// laterLog answers when it is told to.
+type laterLog struct {
+	mu      sync.Mutex
+	waiting []laterCommand
+}
+
+type laterCommand struct {
+	cmd  storage.Command
+	done func(storage.Result, error)
+}
+
+func (l *laterLog) Propose(cmd storage.Command, done func(storage.Result, error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = append(l.waiting, laterCommand{cmd, done})
+}
+
+func (l *laterLog) Space() <-chan struct{} { return nil }
+
+// take returns what waits for an answer.
+func (l *laterLog) take() []laterCommand {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.waiting
+	l.waiting = nil
+	return all
+}
+
+// withLog returns a broker of which only what is gathered works.
+func withLog(l Log) *Broker {
+	b := &Broker{cfg: Config{Log: l}, marks: map[markKey]storage.MarkOf{}, presence: presence.New("one", 1, 0)}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	return b
+}
+
+// Of what many did a few go in one command, and the next when that has its outcome. With nobody who waits all go at once; a
+// mark that may be lost goes with the next.
+func TestGatheredInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log laterLog
+		b := withLog(&log)
+		const all = 2*gatheredPerCommand + 1
+		user := func(i int) string { return fmt.Sprint("user", i) }
+		sizes := func(commands []laterCommand) (out []int) {
+			for _, c := range commands {
+				switch c := c.cmd.(type) {
+				case *storage.Marks:
+					out = append(out, len(c.Marks))
+				case *storage.Active:
+					out = append(out, len(c.Users))
+				}
+			}
+			return out
+		}
+		mark := func() {
+			for i := range all {
+				b.takeMark(&storage.MarkOf{Room: storage.RoomKey{NS: "chat", Room: "r"}, User: user(i), Read: 1})
+			}
+		}
+		var running sync.WaitGroup
+		for what, commit := range map[string]func(context.Context){
+			"marks": b.commitMarks,
+			"times": func(ctx context.Context) { b.commitActive(ctx, true) },
+		} {
+			mark()
+			for i := range all {
+				b.presence.Connect(storage.SessionID{NS: "chat", User: user(i), Client: what}, false, time.Hour.Milliseconds())
+			}
+			running.Go(func() { commit(b.ctx) })
+			for _, want := range []int{gatheredPerCommand, gatheredPerCommand, 1} {
+				synctest.Wait()
+				got := log.take()
+				if n := sizes(got); !slices.Equal(n, []int{want}) {
+					t.Fatalf("%s: commands of %d are under way, want one of %d", what, n, want)
+				}
+				got[0].done(storage.Result{}, nil)
+			}
+			running.Wait()
+		}
+		mark()
+		ended, cancel := context.WithCancel(b.ctx)
+		cancel()
+		for range 2 { // without an outcome they are told again
+			b.commitMarks(ended)
+			if n := sizes(log.take()); !slices.Equal(n, []int{gatheredPerCommand, gatheredPerCommand, 1}) {
+				t.Errorf("when nobody waits: commands of %d", n)
+			}
 		}
 	})
-	var sizes []int
-	for _, c := range r.placesOf(nil, func() { r.b.commitPlaces(0, place{}) }) {
-		sizes = append(sizes, len(c.Lags))
+}
+
+// A session that leaves is with nobody until its Release is proposed: no place is claimed that it has not reached, however its
+// broker comes to know that it has gone.
+func TestPlacesOfOneWhoLeaves(t *testing.T) {
+	r := newRig(t)
+	w := r.b.workers[0]
+	reader := r.enter(t, mqtttest.V311, "reader", "chat/rooms/r/msg/#", 1) // acknowledges nothing
+	other := r.enter(t, mqtttest.V311, "other", "", 1)
+	alice := r.enter(t, mqtttest.V311, "alice", "", 0)
+	w.call(func() {
+		reader.stored, reader.epoch = true, 7
+		other.stored, other.epoch = true, 9
+	})
+	say(t, alice, "hello")
+	until(t, "the news is told", func() bool { return r.b.told.Load() == r.b.cfg.Store.Pos() })
+	pos := r.b.told.Load()
+	r.b.beginLeave(reader)
+	w.detach(reader, presence.Cut)
+	got := r.placesOf(nil, func() { r.b.commitPlaces(pos, place{}) })
+	for _, p := range got {
+		if p.Epoch >= reader.epoch {
+			t.Errorf("a place of epoch %d is claimed while the session of epoch %d leaves", p.Epoch, reader.epoch)
+		}
 	}
-	if want := []int{gatheredPerCommand, gatheredPerCommand, 1}; !slices.Equal(sizes[:min(3, len(sizes))], want) {
-		t.Errorf("commands of %d lags, want %d", sizes, want)
+	if e := r.b.leftEpoch(); e != reader.epoch-1 {
+		t.Errorf("the epoch is bounded by %d", e)
 	}
-	w.call(func() { clear(reader.cursors) })
+	r.b.endLeave(reader)
+	if e := r.b.leftEpoch(); e != ^uint64(0) {
+		t.Errorf("the epoch is bounded by %d after the Release", e)
+	}
+	w.call(func() { other.stored = false })
+}
+
+// A reader who asks for less than it lacks is told to the log as lagging where it was: the log has the place that was asked for.
+func TestPlacesAfterAReplay(t *testing.T) {
+	r := newRig(t)
+	w := r.b.workers[0]
+	reader := r.enter(t, mqtttest.V311, "reader", "chat/rooms/r/msg/#", 1) // acknowledges nothing
+	alice := r.enter(t, mqtttest.V311, "alice", "", 0)
+	w.call(func() { reader.stored = true })
+	for range 3 {
+		say(t, alice, "hello")
+	}
+	k := storage.RoomKey{NS: "chat", Room: "r"}
+	until(t, "all is sent", func() (sent bool) {
+		w.call(func() { sent = reader.cursors[k] != nil && reader.cursors[k].next == 4 })
+		return sent
+	})
+	until(t, "and told", func() bool { return r.b.told.Load() == r.b.cfg.Store.Pos() })
+	commit := func() { r.b.commitPlaces(r.b.told.Load(), place{pos: 9, epoch: 9}) }
+	if got := said(r.placesOf(nil, commit)); !slices.Equal(got, []string{"reader at 1"}) {
+		t.Fatalf("told: %q", got)
+	}
+	w.call(func() { w.replay(reader.cursors[k]) })
+	if got := said(r.placesOf(nil, commit)); !slices.Equal(got, []string{"reader at 1"}) {
+		t.Errorf("after the replay: %q", got)
+	}
+	w.call(func() { reader.stored = false })
+}
+
+// A broker that stops does not wait for what is told of many: without a leader that would be all its time.
+func TestStopWithoutALeader(t *testing.T) {
+	r := newRig(t)
+	r.enter(t, mqtttest.V311, "alice", "", 0)
+	stopped := make(chan struct{})
+	r.log.mu.Lock()
+	r.log.silent = true
+	r.log.mu.Unlock()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { defer close(stopped); r.b.Stop(ctx) }()
+	select {
+	case <-stopped:
+	case <-time.After(time.Minute):
+		t.Error("it waits for the log")
+	}
+	cancel()
+	<-stopped
 }

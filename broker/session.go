@@ -83,6 +83,8 @@ func (b *Broker) finish(c *client) {
 	c.running.Wait()
 	done := b.ends.enter(&c.departure)
 	how := c.ending()
+	b.beginLeave(c)
+	defer b.endLeave(c)
 	left := c.w.detach(c, how)
 	b.presence.End(c.online, how, c.lastRead.Load())
 	unfinished := c.acks.drain(b.ctx)
