@@ -24,12 +24,12 @@ const (
 // keeps the clients in its queue.
 func (l *Listener) accept(next func() error) {
 	var wait time.Duration
-	making := courtesy{traffic: l.cfg.Traffic}
+	arriving := courtesy{traffic: l.cfg.Traffic}
 	for {
+		l.sleep(arriving.pause(0))
 		err := next()
 		if err == nil {
 			wait = 0
-			l.sleep(making.pause())
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {

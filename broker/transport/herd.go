@@ -37,12 +37,12 @@ func (h *herd) run() {
 		if len(line) == 0 {
 			return
 		}
-		for _, f := range line {
-			go f()
-			runtime.Gosched()
-			if d := h.courtesy.pause(); d > 0 {
+		for i, f := range line {
+			if d := h.courtesy.pause(len(line) - i); d > 0 {
 				<-time.After(d)
 			}
+			go f()
+			runtime.Gosched()
 		}
 	}
 }

@@ -41,8 +41,8 @@ type ListenerConfig struct {
 	SendBuffer       int             // SO_SNDBUF of the connections; 0 = the kernel's choice
 	Refusals         *limit.Refusals // counts who is refused by a limit; nil = nobody does
 
-	// Traffic rises with what those who are connected send and receive, so that who comes and goes makes way for them; nil =
-	// nobody has to. It is called by several goroutines at once, once Serve or NetListener has been.
+	// Traffic rises with what those who are connected send and receive, whoever they are, so that who comes and goes makes way
+	// for them; nil = nobody has to. It is called by several goroutines at once, once Serve or NetListener has been.
 	Traffic func() uint64
 }
 
