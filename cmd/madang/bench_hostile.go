@@ -1,8 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,14 +67,12 @@ func (f *hostileFlags) hostile(cmd *cobra.Command, o *bench.Hostile) (err error)
 		return err
 	}
 	if f.at != "" {
-		host, port, err := net.SplitHostPort(f.at)
-		if err == nil {
-			_, err = fmt.Sscan(port, &o.At.Port)
-		}
-		if err != nil || host == "" {
+		host, number, err := net.SplitHostPort(f.at)
+		port, bad := strconv.ParseUint(number, 10, 16)
+		if err != nil || bad != nil || host == "" || port == 0 {
 			return usagef("--at: %q is not host:port", f.at)
 		}
-		o.At.Host = host
+		o.At.Host, o.At.Port = host, uint16(port)
 	}
 	send, read := new(topicFlags).get(f.plain)
 	o.SendTopic, o.ReadTopic = room(send, 0), room(read, 0)

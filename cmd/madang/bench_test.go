@@ -76,10 +76,12 @@ func TestBench(t *testing.T) {
 				`connected .*\npublished +20, .*\ndelivered +60, .*\n +0 lost, 0 out of order, 0 repeated\nlatency +p50 .* longest .*\n`,
 		},
 		{args: "storm --at localhost" + tcp, code: exitUsage, err: `madang: --at: "localhost" is not host:port\n(.*\n)*`},
+		{args: "storm --at x:1883x" + tcp, code: exitUsage, err: `madang: --at: "x:1883x" is not host:port\n(.*\n)*`},
+		{args: "storm --at x:0" + tcp, code: exitUsage, err: `madang: --at: "x:0" is not host:port\n(.*\n)*`},
 		{args: "storm --at :1883" + tcp, code: exitUsage, err: `madang: --at: ":1883" is not host:port\n(.*\n)*`},
 		{
 			args: "storm -c 2 --publishers 1 --sessions 5 -d 100ms --at " + at.MQTT + tcp,
-			out:  `scenario +storm, (.*\n)+`,
+			out:  `scenario +storm, .*\n +hostile clients at ` + regexp.QuoteMeta(at.MQTT) + `\n(.*\n)+`,
 		},
 		{args: "offline -c 3 -L 20" + ws, out: `scenario +offline, QoS 1, (.*\n)+drained +in .* s\n`},
 		{

@@ -43,6 +43,9 @@ func TestStormElsewhere(t *testing.T) {
 	at := other.target(t, "tcp", 4)
 	o.Sessions, o.At.Host, o.At.Port = 20, at.Host, at.Port
 	r := check(t, o)
+	if want := other.Addr("mqtt"); r.HostileAt != want {
+		t.Errorf("the report says %q of them, want %q", r.HostileAt, want)
+	}
 	if got := faults(r); got != flawless || r.SessionsPresent != 20 || r.Delivered != 3*r.Published || r.Delivered == 0 {
 		t.Errorf("%s; %+v", got, r)
 	}

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -204,6 +205,9 @@ func (m *mob) String() string {
 func (m *mob) report(rep *Report) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if at := &m.o.At; at.Host != "" {
+		rep.HostileAt = net.JoinHostPort(at.Host, fmt.Sprint(at.Port))
+	}
 	rep.Attempts, rep.AttemptsWhy, rep.FloodAcked, rep.SessionsPresent = m.refusals, m.why, m.acks, m.present
 }
 

@@ -49,6 +49,7 @@ type Report struct {
 	BesidePerSecond float64 `json:"beside_deliveries_per_second,omitempty"`
 	AloneCPU        float64 `json:"alone_broker_cpu,omitempty"` // s a second
 	BesideCPU       float64 `json:"beside_broker_cpu,omitempty"`
+	HostileAt       string  `json:"hostile_target,omitempty"` // where hostile clients connected to, if not to Target
 	Attempts        uint64  `json:"ended_attempts,omitempty"` // connections of hostile clients that the broker refused or ended
 	AttemptsWhy     string  `json:"ended_attempts_why,omitempty"`
 	FloodAcked      uint64  `json:"flood_acked,omitempty"`
@@ -72,6 +73,9 @@ func (r *Report) Text(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t"+format+"\n", append([]any{name}, args...)...)
 	}
 	row("scenario", "%s, QoS %d, %s", r.Scenario, r.QoS, r.Target)
+	if r.HostileAt != "" {
+		row("", "hostile clients at %s", r.HostileAt)
+	}
 	row("connections", "%d, of which %d were lost", r.Connections, r.Disconnected)
 	if r.DisconnectedWhy != "" {
 		row("", "the first: %s", r.DisconnectedWhy)
