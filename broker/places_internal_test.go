@@ -238,6 +238,31 @@ func TestPlacesAfterAReplay(t *testing.T) {
 	w.call(func() { reader.stored = false })
 }
 
+// Nor is the place of one who lags moved on when it asks for less than it lacks, though the log knows nothing of the lag yet.
+func TestReplayOfLessThanLacks(t *testing.T) {
+	r := newRig(t)
+	w := r.b.workers[0]
+	reader := r.enter(t, mqtttest.V311, "reader", "chat/rooms/r/msg/#", 1) // acknowledges nothing
+	alice := r.enter(t, mqtttest.V311, "alice", "", 0)
+	for range 3 {
+		say(t, alice, "hello")
+	}
+	k := storage.RoomKey{NS: "chat", Room: "r"}
+	until(t, "the second is sent", func() (sent bool) {
+		w.call(func() { sent = reader.cursors[k] != nil && reader.cursors[k].next > 2 })
+		return sent
+	})
+	if got := reader.asked(map[string]uint64{"r": 3, "s": 4}); got["r"] != 1 || got["s"] != 4 {
+		t.Errorf("the places are %v", got)
+	}
+	w.call(func() { reader.window.ack(1) })
+	for asked, want := range map[uint64]uint64{1: 1, 2: 2, 3: 2} {
+		if got := reader.asked(map[string]uint64{"r": asked}); got["r"] != want {
+			t.Errorf("asked for %d: %v, want %d", asked, got, want)
+		}
+	}
+}
+
 // A broker that stops does not wait for what is told of many: without a leader that would be all its time.
 func TestStopWithoutALeader(t *testing.T) {
 	r := newRig(t)

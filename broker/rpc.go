@@ -168,7 +168,9 @@ func (c *client) replayCall(ctx context.Context, params json.RawMessage) (json.R
 		return nil, bad
 	}
 	if c.stored {
-		cmd := &storage.Subscribe{Session: c.sid, Epoch: c.epoch, Places: []storage.RoomSeq{{Room: in.Room, Seq: from}}}
+		cmd := &storage.Subscribe{Session: c.sid, Epoch: c.epoch, Places: []storage.RoomSeq{{
+			Room: in.Room, Seq: c.asked(map[string]uint64{in.Room: from})[in.Room],
+		}}}
 		res, err := c.b.proposeWait(ctx, cmd)
 		if bad := (*problem.Problem)(nil); errors.As(err, &bad) {
 			return nil, bad

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -63,12 +64,31 @@ func (c *client) subscribe(body []byte) error {
 	for _, s := range r.subs {
 		cmd.Add = append(cmd.Add, storage.Subscription{Filter: s.filter.Raw, QoS: s.qos, ID: s.id, NoLocal: s.noLocal, RAP: s.rap})
 	}
-	for room, seq := range r.starts {
+	for room, seq := range c.asked(r.starts) {
 		cmd.Places = append(cmd.Places, storage.RoomSeq{Room: room, Seq: seq})
 	}
 	slices.SortFunc(cmd.Places, func(a, b storage.RoomSeq) int { return bytes.Compare([]byte(a.Room), []byte(b.Room)) })
 	c.b.cfg.Log.Propose(cmd, func(res storage.Result, err error) { c.answered(a, res, err) })
 	return nil
+}
+
+// asked returns where the session is to go on, by room, when a replay from starts is asked for: where it lags behind that, it
+// still does. It waits for the worker.
+func (c *client) asked(starts map[string]uint64) map[string]uint64 {
+	if len(starts) == 0 {
+		return nil
+	}
+	places := maps.Clone(starts)
+	c.w.call(func() {
+		for room, seq := range starts {
+			if cur := c.cursors[storage.RoomKey{NS: c.sid.NS, Room: room}]; cur != nil {
+				if lag := c.w.lag(cur); lag > 0 {
+					places[room] = min(seq, lag)
+				}
+			}
+		}
+	})
+	return places
 }
 
 // request decides on every filter of the packet.
