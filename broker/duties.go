@@ -66,13 +66,13 @@ func (d *Duties) Run(ctx context.Context) {
 		whenTold(ctx, d.Store, d.Leader, func(ch *storage.Changes) bool { return ch.Outbox }, d.followUps)
 	})
 	running.Go(func() { whenTold(ctx, d.Store, d.Leader, func(ch *storage.Changes) bool { return ch.Wills }, d.wills) })
-	running.Go(func() { d.each(ctx, time.Second, d.lost) })
-	running.Go(func() { d.each(ctx, every, d.walk) })
+	running.Go(func() { each(ctx, time.Second, d.lost) })
+	running.Go(func() { each(ctx, every, d.walk) })
 	running.Wait()
 }
 
-// each does a duty at regular times.
-func (d *Duties) each(ctx context.Context, every time.Duration, do func(context.Context)) {
+// each does something at regular times, until ctx ends.
+func each(ctx context.Context, every time.Duration, do func(context.Context)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {

@@ -19,16 +19,7 @@ const gatheredPerCommand = 128
 const activeTick = 5 * time.Second
 
 func (b *Broker) keepActive() {
-	t := time.NewTicker(activeTick)
-	defer t.Stop()
-	for {
-		select {
-		case <-b.ctx.Done():
-			return
-		case <-t.C:
-			b.commitActive(b.ctx, false)
-		}
-	}
+	each(b.ctx, activeTick, func(ctx context.Context) { b.commitActive(ctx, false) })
 }
 
 // commitActive tells the log when users were active last; with all of them when the node ends. When ctx ends it proposes the

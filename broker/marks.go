@@ -73,18 +73,7 @@ func (b *Broker) commitMarks(ctx context.Context) {
 	}
 }
 
-func (b *Broker) keepMarks() {
-	t := time.NewTicker(marksEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-b.ctx.Done():
-			return
-		case <-t.C:
-			b.commitMarks(b.ctx)
-		}
-	}
-}
+func (b *Broker) keepMarks() { each(b.ctx, marksEvery, b.commitMarks) }
 
 // marked passes on what the log says of marks.
 func (w *worker) marked(marks []storage.MarkChange) {

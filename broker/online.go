@@ -28,14 +28,7 @@ const (
 
 // keepPresence tells clients who comes and goes.
 func (b *Broker) keepPresence() {
-	t := time.NewTicker(presenceTick)
-	defer t.Stop()
-	for {
-		select {
-		case <-b.ctx.Done():
-			return
-		case <-t.C:
-		}
+	each(b.ctx, presenceTick, func(context.Context) {
 		rooms, users := b.presence.Turn(b.millis())
 		if len(rooms) > 0 {
 			for _, w := range b.workers {
@@ -52,7 +45,7 @@ func (b *Broker) keepPresence() {
 			}
 		}
 		b.userNews(users)
-	}
+	})
 }
 
 // knowNodes takes what the log says of nodes now.

@@ -43,6 +43,26 @@ func said(commands []*storage.Places) (out []string) {
 	return out
 }
 
+// withReader returns a rig whose stored reader has been sent n messages of room r and acknowledges nothing.
+func withReader(t *testing.T, n int) (r *rig, reader *client, k storage.RoomKey) {
+	t.Helper()
+	r, k = newRig(t), storage.RoomKey{NS: "chat", Room: "r"}
+	w := r.b.workers[0]
+	reader = r.enter(t, mqtttest.V311, "reader", "chat/rooms/r/msg/#", 1)
+	alice := r.enter(t, mqtttest.V311, "alice", "", 0)
+	w.call(func() { reader.stored = true })
+	t.Cleanup(func() { w.call(func() { reader.stored = false }) }) // the log knows of no such session
+	for range n {
+		say(t, alice, "hello")
+	}
+	until(t, "all is sent", func() (sent bool) {
+		w.call(func() { sent = reader.cursors[k] != nil && reader.cursors[k].next == uint64(n)+1 })
+		return sent
+	})
+	until(t, "and told", func() bool { return r.b.told.Load() == r.b.cfg.Store.Pos() })
+	return r, reader, k
+}
+
 // A lag that the log may not have taken is told again, and the place is not claimed before: whoever goes on from it would
 // miss what the lagging reader has not acknowledged. So is the end of a lag.
 func TestPlacesUntold(t *testing.T) {
@@ -181,17 +201,13 @@ func TestGatheredInPieces(t *testing.T) {
 // A session that leaves is with nobody until its Release is proposed: no place is claimed that it has not reached, however its
 // broker comes to know that it has gone.
 func TestPlacesOfOneWhoLeaves(t *testing.T) {
-	r := newRig(t)
+	r, reader, _ := withReader(t, 1)
 	w := r.b.workers[0]
-	reader := r.enter(t, mqtttest.V311, "reader", "chat/rooms/r/msg/#", 1) // acknowledges nothing
 	other := r.enter(t, mqtttest.V311, "other", "", 1)
-	alice := r.enter(t, mqtttest.V311, "alice", "", 0)
 	w.call(func() {
-		reader.stored, reader.epoch = true, 7
+		reader.epoch = 7
 		other.stored, other.epoch = true, 9
 	})
-	say(t, alice, "hello")
-	until(t, "the news is told", func() bool { return r.b.told.Load() == r.b.cfg.Store.Pos() })
 	pos := r.b.told.Load()
 	r.b.beginLeave(reader)
 	w.detach(reader, presence.Cut)
@@ -213,20 +229,8 @@ func TestPlacesOfOneWhoLeaves(t *testing.T) {
 
 // A reader who asks for less than it lacks is told to the log as lagging where it was: the log has the place that was asked for.
 func TestPlacesAfterAReplay(t *testing.T) {
-	r := newRig(t)
+	r, reader, k := withReader(t, 3)
 	w := r.b.workers[0]
-	reader := r.enter(t, mqtttest.V311, "reader", "chat/rooms/r/msg/#", 1) // acknowledges nothing
-	alice := r.enter(t, mqtttest.V311, "alice", "", 0)
-	w.call(func() { reader.stored = true })
-	for range 3 {
-		say(t, alice, "hello")
-	}
-	k := storage.RoomKey{NS: "chat", Room: "r"}
-	until(t, "all is sent", func() (sent bool) {
-		w.call(func() { sent = reader.cursors[k] != nil && reader.cursors[k].next == 4 })
-		return sent
-	})
-	until(t, "and told", func() bool { return r.b.told.Load() == r.b.cfg.Store.Pos() })
 	commit := func() { r.b.commitPlaces(r.b.told.Load(), place{pos: 9, epoch: 9}) }
 	if got := said(r.placesOf(nil, commit)); !slices.Equal(got, []string{"reader at 1"}) {
 		t.Fatalf("told: %q", got)
@@ -235,27 +239,15 @@ func TestPlacesAfterAReplay(t *testing.T) {
 	if got := said(r.placesOf(nil, commit)); !slices.Equal(got, []string{"reader at 1"}) {
 		t.Errorf("after the replay: %q", got)
 	}
-	w.call(func() { reader.stored = false })
 }
 
 // Nor is the place of one who lags moved on when it asks for less than it lacks, though the log knows nothing of the lag yet.
 func TestReplayOfLessThanLacks(t *testing.T) {
-	r := newRig(t)
-	w := r.b.workers[0]
-	reader := r.enter(t, mqtttest.V311, "reader", "chat/rooms/r/msg/#", 1) // acknowledges nothing
-	alice := r.enter(t, mqtttest.V311, "alice", "", 0)
-	for range 3 {
-		say(t, alice, "hello")
-	}
-	k := storage.RoomKey{NS: "chat", Room: "r"}
-	until(t, "the second is sent", func() (sent bool) {
-		w.call(func() { sent = reader.cursors[k] != nil && reader.cursors[k].next > 2 })
-		return sent
-	})
+	r, reader, _ := withReader(t, 3)
 	if got := reader.asked(map[string]uint64{"r": 3, "s": 4}); got["r"] != 1 || got["s"] != 4 {
 		t.Errorf("the places are %v", got)
 	}
-	w.call(func() { reader.window.ack(1) })
+	r.b.workers[0].call(func() { reader.window.ack(1) })
 	for asked, want := range map[uint64]uint64{1: 1, 2: 2, 3: 2} {
 		if got := reader.asked(map[string]uint64{"r": asked}); got["r"] != want {
 			t.Errorf("asked for %d: %v, want %d", asked, got, want)
