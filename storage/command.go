@@ -177,8 +177,7 @@ type RoomSeq struct {
 	Seq  uint64 `cbor:"2,keyasint"`
 }
 
-// Subscribe changes the subscriptions of a stored session and may set its place in rooms back for a replay: to
-// the given one, or, where the session is known to lag, to the lower of the two.
+// Subscribe changes the subscriptions of a stored session and may set its place in rooms back (or forward) for a replay.
 type Subscribe struct {
 	Session SessionID      `cbor:"1,keyasint"`
 	Epoch   uint64         `cbor:"2,keyasint"`

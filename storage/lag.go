@@ -1,10 +1,5 @@
 package storage
 
-import (
-	"encoding/binary"
-	"fmt"
-)
-
 const lagVersion = 1
 
 // setLag writes where a session goes on in a room; 0 = where its place says.
@@ -19,29 +14,6 @@ func (t *tx) setLag(id SessionID, room string, seq uint64) {
 	}
 	t.lags[id] = append(t.lags[id], k)
 	t.write(k, withNumber([]byte{lagVersion}, seq))
-}
-
-// lowerLag is setLag for a place that is asked for: a lag that is lower stays, since nobody has said that what comes from
-// there on has arrived.
-func (t *tx) lowerLag(id SessionID, room string, seq uint64) {
-	if b := t.get(lagKey(id, room)); b != nil {
-		lag, err := decodeLag(b)
-		if err != nil {
-			t.fail(fmt.Errorf("%w of session %q of %q", err, id.Client, id.User))
-			return
-		}
-		seq = min(seq, lag)
-	}
-	t.setLag(id, room, seq)
-}
-
-func decodeLag(b []byte) (seq uint64, err error) {
-	r := readRecord(b, lagVersion)
-	n := r.fixed(seqBytes)
-	if !r.end() {
-		return 0, fmt.Errorf("%w: lag", ErrEntry)
-	}
-	return binary.BigEndian.Uint64(n), nil
 }
 
 // delLags removes all lags of a session, of which there are few: one by one, since every read of the store goes through the

@@ -164,11 +164,12 @@ func readSession(r pebble.Reader, id SessionID, b []byte) (*Session, error) {
 func readLags(r pebble.Reader, out *Session) error {
 	prefix := lagPrefix(out.ID)
 	return scan(r, prefix, nil, func(k, v []byte) (bool, error) {
-		seq, err := decodeLag(v)
-		if err != nil {
-			return false, fmt.Errorf("%w of session %q of %q", err, out.ID.Client, out.ID.User)
+		rd := readRecord(v, lagVersion)
+		b := rd.fixed(seqBytes)
+		if !rd.end() {
+			return false, fmt.Errorf("%w: lag of session %q of %q", ErrEntry, out.ID.Client, out.ID.User)
 		}
-		out.Lag = append(out.Lag, RoomSeq{Room: string(k[len(prefix):]), Seq: seq})
+		out.Lag = append(out.Lag, RoomSeq{Room: string(k[len(prefix):]), Seq: binary.BigEndian.Uint64(b)})
 		return true, nil
 	})
 }

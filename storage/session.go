@@ -210,7 +210,7 @@ func (t *tx) subscribe(c *Subscribe) Result {
 		rec.Filters = slices.DeleteFunc(rec.Filters, func(old Subscription) bool { return old.Filter == name })
 	}
 	for _, p := range c.Places {
-		t.lowerLag(c.Session, p.Room, p.Seq)
+		t.setLag(c.Session, p.Room, p.Seq)
 	}
 	if len(c.Add) > 0 || len(c.Remove) > 0 {
 		t.setSession(c.Session, rec)

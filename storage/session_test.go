@@ -155,26 +155,6 @@ func TestSecondReleaseIsFenced(t *testing.T) {
 	l.stored(phone)
 }
 
-// A place that is asked for does not pass over a lag that is known.
-func TestSubscribePlacesOnlyGoBack(t *testing.T) {
-	for name, tc := range map[string]struct{ lag, asked, want uint64 }{
-		"no lag":    {0, 5, 5},
-		"before it": {7, 5, 5},
-		"beyond it": {3, 5, 3},
-	} {
-		t.Run(name, func(t *testing.T) {
-			l := withEntries(t)
-			if tc.lag > 0 {
-				l.done(&Places{Node: "a", Boot: 1, Lags: []LagOf{{Session: phone, Epoch: 1, Room: "r", Seq: tc.lag}}})
-			}
-			l.done(&Subscribe{Session: phone, Epoch: 1, Places: []RoomSeq{{"r", tc.asked}}})
-			if got := l.stored(phone).Lag; len(got) != 1 || got[0] != (RoomSeq{"r", tc.want}) {
-				t.Errorf("%v, want %d", got, tc.want)
-			}
-		})
-	}
-}
-
 func TestReleaseWithExpiry0EndsTheSession(t *testing.T) {
 	l := newTestLog(t)
 	l.boot("a")
