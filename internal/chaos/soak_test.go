@@ -15,6 +15,7 @@ import (
 
 	"github.com/madang-chat/madang/internal/mqtttest"
 	"github.com/madang-chat/madang/internal/webtest"
+	"github.com/madang-chat/madang/storage"
 )
 
 // The soak runs in periods. In each, people do anything at random, a load in a room of its own remembers what was
@@ -129,7 +130,7 @@ func (s *soak) period(t *testing.T, n int, length time.Duration) {
 	people.Wait()
 	s.messages += len(l.Finish(t))
 	s.twice += l.Twice()
-	eventually(t, "all nodes hold the same of "+room, func() bool { return s.same(room) })
+	s.agree(t, room)
 	s.forget(t, room)
 }
 
@@ -183,6 +184,22 @@ func (s *soak) fault() (undo func()) {
 	return func() {}
 }
 
+// agree waits until all nodes hold the same of a room, or says what each holds.
+func (s *soak) agree(t *testing.T, room string) {
+	t.Helper()
+	defer func() {
+		if !t.Failed() {
+			return
+		}
+		for _, h := range s.w.hosts {
+			var d storage.Digest
+			err := h.ask("/digest?room="+room, &d)
+			t.Logf("%s holds %d to %d of it, %.8s (%v); %+v", h.name, d.First, d.Head, d.SHA256, err, h.status())
+		}
+	}()
+	eventually(t, "all nodes hold the same of "+room, func() bool { return s.same(room) })
+}
+
 func (s *soak) same(room string) bool {
 	first := s.w.hosts[0].digest(room)
 	for _, h := range s.w.hosts {
@@ -198,7 +215,7 @@ func (s *soak) sameEverywhere(t *testing.T) {
 	t.Helper()
 	for i := range soakRooms {
 		room := fmt.Sprint("room", i)
-		eventually(t, "all nodes hold the same of "+room, func() bool { return s.same(room) })
+		s.agree(t, room)
 	}
 }
 
