@@ -54,15 +54,14 @@ type Broker struct {
 	marksMu sync.Mutex
 	marks   map[markKey]storage.MarkOf // published and not proposed yet
 
-	meeting  map[string]context.CancelFunc // nodes that are told this node's claims
-	sessions map[storage.SessionID]*client // the one live connection of each device; guests are not in it
-	clients  map[*client]struct{}          // all live connections
-	users    clientsOf                     // those of users
-	taking   map[*client]uint64            // those that take their session now (places.go)
-	leaving  map[*client]struct{}          // those whose Release is not proposed yet (places.go)
-	draining context.CancelFunc            // ends what sends clients elsewhere; nil = they may come
-	stopping bool                          // no new connections
-	stopped  bool                          // nothing is started any more
+	meeting   map[string]context.CancelFunc // nodes that are told this node's claims
+	sessions  map[storage.SessionID]*client // the one live connection of each device; guests are not in it
+	clients   map[*client]struct{}          // all live connections
+	users     clientsOf                     // those of users
+	unsettled map[*client]uint64            // those that no worker answers for: they take their session, or leave (places.go)
+	draining  context.CancelFunc            // ends what sends clients elsewhere; nil = they may come
+	stopping  bool                          // no new connections
+	stopped   bool                          // nothing is started any more
 }
 
 // catchUpReaders is how many goroutines read for cursors that are behind: enough to keep a disk busy, few enough to leave
@@ -90,7 +89,7 @@ func New(cfg Config) *Broker {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, sessions: map[storage.SessionID]*client{}, clients: map[*client]struct{}{}, users: clientsOf{},
-		taking: map[*client]uint64{}, leaving: map[*client]struct{}{}, marks: map[markKey]storage.MarkOf{}, meeting: map[string]context.CancelFunc{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
+		unsettled: map[*client]uint64{}, marks: map[markKey]storage.MarkOf{}, meeting: map[string]context.CancelFunc{}, pages: make(chan func(), 1024), ownedBy: maphash.MakeSeed(),
 		mark: claimMark(cfg.Node),
 	}
 	b.refusals = rate.Sometimes{First: 10, Interval: time.Second}

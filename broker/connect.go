@@ -281,7 +281,7 @@ func (b *Broker) open(c *client, pk *packets.Packet) error {
 	var sess *storage.Session
 	if !id.Guest {
 		b.beginTake(c)
-		defer b.endTake(c)
+		defer b.settle(c)
 		var err error
 		if present, sess, err = b.takeSession(c, pk, expiry); err != nil {
 			b.disown(c)

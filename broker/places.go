@@ -20,17 +20,28 @@ import (
 type place struct{ pos, epoch uint64 }
 
 // beginTake notes that c is about to take its session. Its epoch will be above what the store has given so far.
-func (b *Broker) beginTake(c *client) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.taking[c] = b.cfg.Store.Epoch()
+func (b *Broker) beginTake(c *client) { b.unsettle(c, b.cfg.Store.Epoch()) }
+
+// beginLeave notes that c is about to leave its worker. It ends when the Release is proposed, or never will be: what is
+// proposed from then on comes after it.
+func (b *Broker) beginLeave(c *client) {
+	if c.stored {
+		b.unsettle(c, c.epoch-1)
+	}
 }
 
-// endTake is called when c has been handed to its worker, or will never be.
-func (b *Broker) endTake(c *client) {
+// unsettle notes that no worker answers for the session of c, until settle; its epoch is above the given one.
+func (b *Broker) unsettle(c *client, above uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.taking, c)
+	b.unsettled[c] = above
+}
+
+// settle is called when c has been handed to its worker, or has left it.
+func (b *Broker) settle(c *client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.unsettled, c)
 }
 
 // settledEpoch returns the newest epoch of which every session of this node is with its worker, or has ended.
@@ -38,36 +49,8 @@ func (b *Broker) settledEpoch() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	epoch := b.cfg.Store.Epoch()
-	for _, before := range b.taking {
-		epoch = min(epoch, before)
-	}
-	return epoch
-}
-
-// beginLeave notes that c is about to leave its worker: where a stored session stands is with nobody until endLeave.
-func (b *Broker) beginLeave(c *client) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c.stored {
-		b.leaving[c] = struct{}{}
-	}
-}
-
-// endLeave is called after the Release of c was proposed, or when it never will be. What is proposed from here on comes after
-// it.
-func (b *Broker) endLeave(c *client) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.leaving, c)
-}
-
-// leftEpoch returns the newest epoch below that of every session that leaves.
-func (b *Broker) leftEpoch() uint64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	epoch := ^uint64(0)
-	for c := range b.leaving {
-		epoch = min(epoch, c.epoch-1)
+	for _, above := range b.unsettled {
+		epoch = min(epoch, above)
 	}
 	return epoch
 }
@@ -110,7 +93,8 @@ func (b *Broker) commitPlaces(pos uint64, claimed place) place {
 			}
 		}
 	}
-	now.epoch = min(now.epoch, b.leftEpoch()) // after they were asked: who had gone by then is in it, or is released
+	// Once more, after they were asked: who came meanwhile was not settled before, who had gone by then is not now, or is released.
+	now.epoch = min(now.epoch, b.settledEpoch())
 	if !told || stored == 0 || now == claimed || now.epoch < claimed.epoch {
 		return claimed
 	}
@@ -165,7 +149,7 @@ func (w *worker) standings(pos uint64) iter.Seq[*standing] {
 	}
 }
 
-// stands adds where a client stands. One that has gone tells it itself (leftEpoch).
+// stands adds where a client stands. One that has gone tells it itself, and is not settled until then.
 func (w *worker) stands(c *client, pos uint64, s *standing) {
 	if !c.stored || c.gone {
 		return

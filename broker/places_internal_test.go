@@ -66,19 +66,8 @@ func withReader(t *testing.T, n int) (r *rig, reader *client, k storage.RoomKey)
 // A lag that the log may not have taken is told again, and the place is not claimed before: whoever goes on from it would
 // miss what the lagging reader has not acknowledged. So is the end of a lag.
 func TestPlacesUntold(t *testing.T) {
-	r := newRig(t)
+	r, reader, k := withReader(t, 1)
 	w := r.b.workers[0]
-	reader := r.enter(t, mqtttest.V311, "reader", "chat/rooms/r/msg/#", 1) // acknowledges nothing
-	alice := r.enter(t, mqtttest.V311, "alice", "", 0)
-	w.call(func() { reader.stored = true })
-	say(t, alice, "hello")
-	k := storage.RoomKey{NS: "chat", Room: "r"}
-	until(t, "the message is sent", func() (lags bool) {
-		w.call(func() {
-			lags = reader.cursors[k] != nil && w.lag(reader.cursors[k]) == 1 && reader.window.lowest(reader.cursors[k]) == 1
-		})
-		return lags
-	})
 	pos := r.b.told.Load()
 	var claimed place
 	commit := func() { claimed = r.b.commitPlaces(pos, claimed) }
@@ -204,25 +193,28 @@ func TestPlacesOfOneWhoLeaves(t *testing.T) {
 	r, reader, _ := withReader(t, 1)
 	w := r.b.workers[0]
 	other := r.enter(t, mqtttest.V311, "other", "", 1)
-	w.call(func() {
-		reader.epoch = 7
-		other.stored, other.epoch = true, 9
-	})
+	for _, c := range []*client{reader, other} {
+		res, err := proposeTo(t.Context(), r.log, &storage.Take{Session: c.sid, Node: "one", Boot: 1, Expiry: 60})
+		if err != nil || res.Epoch == 0 {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		w.call(func() { c.stored, c.epoch = true, res.Epoch })
+	}
 	pos := r.b.told.Load()
+	claimed := func() (epochs []uint64) {
+		for _, p := range r.placesOf(nil, func() { r.b.commitPlaces(pos, place{}) }) {
+			epochs = append(epochs, p.Epoch)
+		}
+		return epochs
+	}
 	r.b.beginLeave(reader)
 	w.detach(reader, presence.Cut)
-	got := r.placesOf(nil, func() { r.b.commitPlaces(pos, place{}) })
-	for _, p := range got {
-		if p.Epoch >= reader.epoch {
-			t.Errorf("a place of epoch %d is claimed while the session of epoch %d leaves", p.Epoch, reader.epoch)
-		}
+	if got, want := claimed(), []uint64{reader.epoch - 1}; !slices.Equal(got, want) {
+		t.Errorf("while the session of epoch %d leaves places of epochs %d are claimed, want %d", reader.epoch, got, want)
 	}
-	if e := r.b.leftEpoch(); e != reader.epoch-1 {
-		t.Errorf("the epoch is bounded by %d", e)
-	}
-	r.b.endLeave(reader)
-	if e := r.b.leftEpoch(); e != ^uint64(0) {
-		t.Errorf("the epoch is bounded by %d after the Release", e)
+	r.b.settle(reader)
+	if got, want := claimed(), []uint64{other.epoch}; !slices.Equal(got, want) {
+		t.Errorf("after its Release places of epochs %d are claimed, want %d", got, want)
 	}
 	w.call(func() { other.stored = false })
 }

@@ -84,7 +84,7 @@ func (b *Broker) finish(c *client) {
 	done := b.ends.enter(&c.departure)
 	how := c.ending()
 	b.beginLeave(c)
-	defer b.endLeave(c)
+	defer b.settle(c)
 	left := c.w.detach(c, how)
 	b.presence.End(c.online, how, c.lastRead.Load())
 	unfinished := c.acks.drain(b.ctx)
