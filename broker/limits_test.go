@@ -230,6 +230,7 @@ func TestEveryLimit(t *testing.T) {
 		t.Run(strings.TrimPrefix(tt.key.String(), "limits."), func(t *testing.T) {
 			l.t, l.key = t, tt.key.String()
 			room := roomOf(t)
+			mqtttest.Eventually(t, "nobody of the former try is there", func() bool { return l.Metric("madang_connections") == 0 })
 			l.set(tt.low)
 			before := l.refusals()
 			code, why := tt.try(l, room+".low")
