@@ -25,8 +25,10 @@ func (b *Broker) beginTake(c *client) { b.unsettle(c, b.cfg.Store.Epoch()) }
 // beginLeave notes that c is about to leave its worker. It ends when the Release is proposed, or never will be: what is
 // proposed from then on comes after it.
 func (b *Broker) beginLeave(c *client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if c.stored {
-		b.unsettle(c, c.epoch-1)
+		b.unsettled[c] = c.epoch - 1
 	}
 }
 

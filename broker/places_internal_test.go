@@ -43,6 +43,15 @@ func said(commands []*storage.Places) (out []string) {
 	return out
 }
 
+// keep makes a client one with a stored session of that epoch, or without one.
+func (r *rig) keep(c *client, stored bool, epoch uint64) {
+	r.b.workers[0].call(func() {
+		r.b.mu.Lock() // the broker may just be told of its Take
+		defer r.b.mu.Unlock()
+		c.stored, c.epoch = stored, epoch
+	})
+}
+
 // withReader returns a rig whose stored reader has been sent n messages of room r and acknowledges nothing.
 func withReader(t *testing.T, n int) (r *rig, reader *client, k storage.RoomKey) {
 	t.Helper()
@@ -50,8 +59,8 @@ func withReader(t *testing.T, n int) (r *rig, reader *client, k storage.RoomKey)
 	w := r.b.workers[0]
 	reader = r.enter(t, mqtttest.V311, "reader", "chat/rooms/r/msg/#", 1)
 	alice := r.enter(t, mqtttest.V311, "alice", "", 0)
-	w.call(func() { reader.stored = true })
-	t.Cleanup(func() { w.call(func() { reader.stored = false }) }) // the log knows of no such session
+	r.keep(reader, true, 0)
+	t.Cleanup(func() { r.keep(reader, false, 0) }) // the log knows of no such session
 	for range n {
 		say(t, alice, "hello")
 	}
@@ -198,7 +207,7 @@ func TestPlacesOfOneWhoLeaves(t *testing.T) {
 		if err != nil || res.Epoch == 0 {
 			t.Fatalf("%+v, %v", res, err)
 		}
-		w.call(func() { c.stored, c.epoch = true, res.Epoch })
+		r.keep(c, true, res.Epoch)
 	}
 	pos := r.b.told.Load()
 	claimed := func() (epochs []uint64) {
@@ -216,7 +225,7 @@ func TestPlacesOfOneWhoLeaves(t *testing.T) {
 	if got, want := claimed(), []uint64{other.epoch}; !slices.Equal(got, want) {
 		t.Errorf("after its Release places of epochs %d are claimed, want %d", got, want)
 	}
-	w.call(func() { other.stored = false })
+	r.keep(other, false, other.epoch)
 }
 
 // A reader who asks for less than it lacks is told to the log as lagging where it was: the log has the place that was asked for.
