@@ -307,6 +307,7 @@ func (w *worker) sweepEntries(r *room, entries []*storage.Entry, live bool) {
 		}
 		cur.next = head + 1
 	}
+	w.sendGathered()
 }
 
 // BenchmarkIdleConnection reports what a connection with one subscription costs the heap, and with its goroutine's stack.

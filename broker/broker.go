@@ -109,6 +109,7 @@ func New(cfg Config) *Broker {
 
 // Start runs the broker's goroutines. Connections may be served from here on.
 func (b *Broker) Start() {
+	b.openGathered()
 	for _, w := range b.workers {
 		b.running.Go(w.run)
 	}

@@ -114,5 +114,6 @@ type Config struct {
 	Limits    Limits // to begin with; see SetLimits
 	Logger    *slog.Logger
 
-	Workers int // 0 = one per processor
+	Workers int  // 0 = one for two processors
+	Alone   bool // each send is a system call of its own, also where the kernel takes many with one
 }

@@ -106,6 +106,7 @@ func (w *worker) sweep() {
 			r.sweeping = false
 		}
 	}
+	w.sendGathered()
 	clear(w.sweeping[len(left):])
 	w.sweeping = left
 }

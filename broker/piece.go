@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 
+	"github.com/madang-chat/madang/broker/transport"
 	"github.com/madang-chat/madang/storage"
 )
 
@@ -16,19 +17,22 @@ type pieces struct {
 	kinds [frameKinds]piece
 }
 
-// piece is one of them. For QoS 1 each client gets its own packet ids, written into the piece right before it is sent.
+// piece is one of them. For QoS 1 each client gets its own packet ids, written into the piece right before it is sent, or
+// into a copy of its own where many sends go with one system call.
 type piece struct {
 	made    bool
-	bytes   []byte // empty = these entries do not go out as a piece
-	pids    []int  // where the packet ids are
-	longest int    // bytes of the longest frame
-	count   int    // frames
+	held    transport.Held // the copy of all clients at QoS 0
+	bytes   []byte         // empty = these entries do not go out as a piece
+	pids    []int          // where the packet ids are
+	longest int            // bytes of the longest frame
+	count   int            // frames
 }
 
 func (p *pieces) reset() {
 	for i := range p.kinds {
 		k := &p.kinds[i]
 		k.made, k.bytes, k.pids, k.longest, k.count = false, k.bytes[:0], k.pids[:0], 0, 0
+		k.held = transport.Held{}
 	}
 }
 
@@ -77,8 +81,10 @@ func (w *worker) sendPiece(cur *cursor) bool {
 		}
 	}
 	w.delivered += uint64(p.count)
-	if done, _ := c.conn.Send(p.bytes); !done { // a connection that has ended is the reader's to clear away
-		w.account(c)
+	if !w.gather(c, p, cur.qos > 0) {
+		if done, _ := c.conn.Send(p.bytes); !done { // a connection that has ended is the reader's to clear away
+			w.account(c)
+		}
 	}
 	return true
 }

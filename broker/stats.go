@@ -11,6 +11,7 @@ type stats struct {
 	connected, disconnected, rejected atomic.Uint64
 	published, refused                atomic.Uint64 // PUBLISH packets in, refusals out
 	delivered, live                   atomic.Uint64 // PUBLISH packets queued to sockets, live values passed on
+	together                          atomic.Uint64 // sends that shared a system call with others
 	unknown, stalled, flooded         atomic.Uint64 // connections ended for these reasons
 }
 
@@ -34,6 +35,7 @@ func (b *Broker) Collectors() []prometheus.Collector {
 		counter("publishes_received_total", "PUBLISH packets received.", &s.published),
 		counter("publishes_refused_total", "Publishes answered with a refusal.", &s.refused),
 		counter("publishes_sent_total", "PUBLISH packets queued to clients.", &s.delivered),
+		counter("sends_together_total", "Sends to sockets that shared a system call with others (node.io_uring).", &s.together),
 		counter("live_values_total", "Live values passed on.", &s.live),
 		counter("unknown_outcomes_total", "Connections closed since an outcome stayed unknown.", &s.unknown),
 		counter("stalled_closed_total", "Connections closed since their socket took nothing.", &s.stalled),

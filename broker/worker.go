@@ -50,6 +50,7 @@ type worker struct {
 	user        []byte
 	frames      frameCache
 	pieces      pieces
+	gathered    gathered
 
 	waiting   []*client // to be served, longest first
 	inspected int       // clients looked at since the second began
@@ -226,6 +227,7 @@ func (w *worker) rejoin(c *client) {
 }
 
 func (w *worker) run() {
+	defer w.closeGathered()
 	for {
 		select {
 		case <-w.wake:

@@ -57,13 +57,19 @@ func (c *Conn) Flush() (done bool, err error) {
 func (c *Conn) Send(b []byte) (done bool, err error) {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	if c.tls == nil && !c.parked && c.queued.Load() == 0 && c.open.Load() {
+	if c.direct() {
 		return c.sendDirect(b)
 	}
 	if !c.Queue(b, false) {
 		return false, net.ErrClosed
 	}
 	return c.flush(true)
+}
+
+// direct reports whether bytes may be given to the socket as they are: nothing waits for it, and there is no TLS. The caller
+// holds wmu.
+func (c *Conn) direct() bool {
+	return c.tls == nil && !c.parked && c.queued.Load() == 0 && c.open.Load()
 }
 
 // sendDirect sends b, framed where the transport has frames. The caller holds wmu, and nothing else waits.
@@ -73,6 +79,11 @@ func (c *Conn) sendDirect(b []byte) (bool, error) {
 		header = appendFrameHeader(c.header[:0], opBinary, len(b))
 	}
 	n, errno := sendTwo(c.fd, header, b)
+	return c.sentDirect(header, b, n, errno)
+}
+
+// sentDirect deals with what the socket took of header and b, or why it took nothing. The caller holds wmu.
+func (c *Conn) sentDirect(header, b []byte, n int, errno syscall.Errno) (bool, error) {
 	if errno != 0 && errno != syscall.EAGAIN {
 		c.abandon()
 		return false, c.sendError(errno)

@@ -296,7 +296,7 @@ func (a *App) openRules(*Options) error {
 		Ready:    a.ready, Elsewhere: a.roster.Elsewhere,
 		Rules:  a.rules,
 		Quotas: a.quotas.users, Addresses: a.quotas.addresses, Logins: a.quotas.logins, Refusals: a.refusals,
-		Limits: a.brokerLimits(c), Logger: a.log.With("component", "broker"),
+		Limits: a.brokerLimits(c), Logger: a.log.With("component", "broker"), Alone: !c.Node.IOUring,
 	})
 	return nil
 }

@@ -44,6 +44,7 @@ type Node struct {
 	Zone    string
 	DataDir string
 	PidFile string
+	IOUring bool // sends to many clients are one system call, where the kernel lets it
 }
 
 // Listener is one place where connections are accepted.

@@ -1,0 +1,297 @@
+package transport
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"hash"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lingerTest is longer than any test needs to read what is left.
+const lingerTest = 10 * time.Second
+
+// newTestBatch is a Batch, where the machine has them.
+func newTestBatch(tb testing.TB) *Batch {
+	tb.Helper()
+	b, err := NewBatch()
+	if err != nil {
+		tb.Skip("SKIPPED: ", err)
+	}
+	tb.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// reading is a client that takes everything and sums it up.
+type reading struct {
+	c    *Conn
+	want hash.Hash
+	size int
+	sum  chan []byte
+}
+
+func (s *server) reading(t *testing.T) *reading {
+	t.Helper()
+	r := &reading{want: sha256.New(), sum: make(chan []byte, 1)}
+	cl := s.dial(t, nil, func(tcp *net.TCPConn) { _ = tcp.SetReadBuffer(64 << 10) })
+	r.c = s.conn(t)
+	go func() {
+		h := sha256.New()
+		_, _ = io.Copy(h, cl)
+		r.sum <- h.Sum(nil)
+	}()
+	return r
+}
+
+func (r *reading) given(b []byte) {
+	r.want.Write(b)
+	r.size += len(b)
+}
+
+// What goes with one call, and what goes alone before and after, comes in the order in which it was given, to each client
+// its own, also when sockets are full most of the time.
+func TestBatchKeepsTheOrder(t *testing.T) {
+	forTransports(t, func(t *testing.T, transport string) {
+		b := newTestBatch(t)
+		s := serve(t, transport, options{listener: ListenerConfig{QueueLimit: 8 << 20, SendBuffer: 64 << 10}}, nil)
+		rng := rand.New(rand.NewPCG(3, 4))
+		var all []*reading
+		for range 12 {
+			all = append(all, s.reading(t))
+		}
+		together := 0
+		for range 400 {
+			piece := publish(rng.IntN(9000)+2, 'a'+byte(rng.IntN(26)))
+			held, ok := b.Hold(piece)
+			if !ok {
+				t.Fatal("no room in an empty batch")
+			}
+			var in []*reading
+			for i, r := range all {
+				switch rng.IntN(8) {
+				case 0:
+					own := publish(rng.IntN(300), byte('A'+i))
+					if !r.c.Queue(own, false) {
+						t.Fatal("Queue refused")
+					}
+					r.given(own)
+				case 1:
+					if _, err := r.c.Send(piece); err != nil {
+						t.Fatal(err)
+					}
+					r.given(piece)
+				case 2:
+					h, ok := b.Hold(publish(rng.IntN(300)+3, byte('A'+i)))
+					if !ok {
+						t.Fatal("no room")
+					}
+					h.Bytes()[3] = '!' // its own, up to the first Add
+					b.Add(r.c, h)
+					in = append(in, r)
+					r.given(h.Bytes())
+				default:
+					b.Add(r.c, held)
+					in = append(in, r)
+					r.given(held.Bytes())
+				}
+			}
+			together += b.Send(func(i int) {
+				if c := in[i].c; !c.parkedOnce() {
+					t.Error("told to have gone out in part, and has not")
+				}
+			})
+			if b.Holds(held) {
+				t.Fatal("held after Send")
+			}
+			for _, r := range all {
+				if r.c.Queued() > 4<<20 {
+					until(t, "the reader has caught up", func() bool { _, _ = r.c.Flush(); return r.c.Queued() < 1<<20 })
+				}
+			}
+		}
+		if plain := transport == "tcp" || transport == "ws"; plain != (together > 0) {
+			t.Errorf("%d sends shared a call", together)
+		}
+		for i, r := range all {
+			until(t, "all is gone", func() bool { done, err := r.c.Flush(); return done || err != nil })
+			r.c.CloseAfterFlush(lingerTest)
+			if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
+				t.Errorf("client %d got other bytes than the %d it was given", i, r.size)
+			}
+		}
+	})
+}
+
+// parkedOnce reports whether the socket was full once.
+func (c *Conn) parkedOnce() bool {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	return c.parkDone != nil
+}
+
+// Connections that end while they are in a batch take nothing from the others, and one whose queue cannot take the piece
+// is closed, as it would miss it.
+func TestBatchWithThoseWhoLeave(t *testing.T) {
+	forTransports(t, func(t *testing.T, transport string) {
+		b := newTestBatch(t)
+		s := serve(t, transport, options{listener: ListenerConfig{QueueLimit: 100_000, SendBuffer: 16 << 10}}, nil)
+		piece := publish(2000, 'x')
+		var all []*reading
+		for range 10 {
+			all = append(all, s.reading(t))
+		}
+		held, _ := b.Hold(piece)
+		for _, r := range all {
+			b.Add(r.c, held)
+		}
+		_ = all[0].c.Close()
+		all[1].c.CloseAfterFlush(lingerTest)
+		if !all[2].c.Queue(publish(99_000, 'q'), false) {
+			t.Fatal("Queue refused")
+		}
+		var short []int
+		b.Send(func(i int) { short = append(short, i) })
+		for i, r := range all {
+			if gone := r.c.closed() || !r.c.open.Load(); gone != (i < 3) {
+				t.Errorf("client %d has gone: %v", i, gone)
+			}
+			if i < 3 {
+				continue
+			}
+			r.given(piece)
+			until(t, "all is gone", func() bool { done, err := r.c.Flush(); return done || err != nil })
+			r.c.CloseAfterFlush(lingerTest)
+			if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
+				t.Errorf("client %d did not get the piece", i)
+			}
+		}
+	})
+}
+
+// What the kernel does not take with one call goes alone.
+func TestBatchRefusedByTheKernel(t *testing.T) {
+	b := newTestBatch(t)
+	s := serve(t, "tcp", options{}, nil)
+	var all []*reading
+	for range 6 {
+		all = append(all, s.reading(t))
+	}
+	fd := b.ring.fd
+	for round, fd := range []int{fd, -1, fd} {
+		b.ring.fd = fd
+		held, _ := b.Hold(publish(100+round, 'x'))
+		for _, r := range all {
+			b.Add(r.c, held)
+			r.given(held.Bytes())
+		}
+		want := len(all)
+		if fd < 0 {
+			want = 0
+		}
+		if got := b.Send(func(int) { t.Error("short") }); got != want {
+			t.Errorf("%d went together in round %d, want %d", got, round, want)
+		}
+	}
+	for i, r := range all {
+		r.c.CloseAfterFlush(lingerTest)
+		if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
+			t.Errorf("client %d did not get all", i)
+		}
+	}
+}
+
+// Pieces are held until there is no room for them, and no longer than to the next Send.
+func TestBatchHolds(t *testing.T) {
+	b := newTestBatch(t)
+	if _, ok := b.Hold(make([]byte, batchBytes)); ok {
+		t.Error("a piece is held for which there is no room")
+	}
+	n := 0
+	for {
+		if _, ok := b.Hold(make([]byte, 60<<10)); !ok {
+			break
+		}
+		n++
+	}
+	if n != 2 {
+		t.Errorf("%d pieces of 60 KiB are held", n)
+	}
+	b.Send(nil)
+	if _, ok := b.Hold(make([]byte, 60<<10)); !ok {
+		t.Error("nothing is held after Send")
+	}
+}
+
+// A kernel that has no io_uring, or none for us, is told of.
+func TestRingIsRefused(t *testing.T) {
+	if r, err := newRing(1 << 20); err == nil { // more than any kernel gives
+		_ = r.close()
+		t.Error("a ring of a million entries")
+	}
+}
+
+// cpuOf reports what the goroutine's thread uses of a processor while f runs, b.N operations: the clients, who read on the
+// other processors, are what the time is spent on.
+func cpuOf(b *testing.B, f func()) {
+	b.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	used := func() int64 {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+			b.Fatal(err)
+		}
+		return u.Utime.Nano() + u.Stime.Nano()
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	before := used()
+	f()
+	b.ReportMetric(float64(used()-before)/float64(b.N), "cpu-ns/op")
+}
+
+// BenchmarkBatch compares sends to many sockets with one call with as many calls; an operation is one send.
+func BenchmarkBatch(b *testing.B) {
+	packet := publish(270, 'x')
+	for _, transport := range []string{"tcp", "ws"} {
+		for _, n := range []int{4, 10, 64} {
+			b.Run(transport+"/together="+strconv.Itoa(n), func(b *testing.B) {
+				batch, conns, writable := newTestBatch(b), make([]*Conn, n), make([]chan struct{}, n)
+				for i := range conns {
+					conns[i], writable[i] = drained(b, transport)
+				}
+				cpuOf(b, func() {
+					for i := 0; i < b.N; i += n {
+						held, _ := batch.Hold(packet)
+						for _, c := range conns {
+							batch.Add(c, held)
+						}
+						batch.Send(func(i int) { <-writable[i] })
+					}
+				})
+			})
+			b.Run(transport+"/alone="+strconv.Itoa(n), func(b *testing.B) {
+				conns, writable := make([]*Conn, n), make([]chan struct{}, n)
+				for i := range conns {
+					conns[i], writable[i] = drained(b, transport)
+				}
+				cpuOf(b, func() {
+					for i := 0; i < b.N; i += n {
+						for i, c := range conns {
+							if done, err := c.Send(packet); !done && err == nil {
+								<-writable[i]
+							}
+						}
+					}
+				})
+			})
+		}
+	}
+}
