@@ -225,7 +225,7 @@ func (s *soak) forget(t *testing.T, room string) {
 	v := lasting{t}
 	for i := range 4 {
 		for _, o := range []mqtttest.Options{{User: fmt.Sprint("reader", i), ClientID: "r"}, {User: fmt.Sprint("sender", i), ClientID: "s"}} {
-			mqtttest.Dial(v, s.w.hosts[i%founders].at(), o).Disconnect() // a clean session ends the stored one
+			mqtttest.DialSoon(v, s.w.hosts[i%founders].at(), o).Disconnect() // a clean session ends the stored one
 		}
 	}
 	if status, _ := webtest.Login(v, s.w.hosts[0].at().Web, "admin", "x").Ask(v, "DELETE /rooms/{room}", map[string]any{"room": room}); status >= 300 {

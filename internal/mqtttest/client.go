@@ -99,6 +99,20 @@ func Dial(t testing.TB, at Addresses, o Options) *Client {
 	return c
 }
 
+// DialSoon is Dial at a node that may not have its place in the cluster back yet: it tries again for Patience, and waits as
+// long for each answer.
+func DialSoon(t testing.TB, at Addresses, o Options) *Client {
+	t.Helper()
+	o.Hears = Patience
+	var c *Client
+	Eventually(t, fmt.Sprintf("%q %q is connected", o.User, o.ClientID), func() (ok bool) {
+		var err error
+		c, err = TryDial(t, at, o)
+		return err == nil
+	})
+	return c
+}
+
 // TryDial connects. A refusal is an error, with the Connack in the client it comes with; other errors come without one.
 func TryDial(t testing.TB, at Addresses, o Options) (*Client, error) {
 	t.Helper()

@@ -93,7 +93,7 @@ func StartLoad(t testing.TB, o LoadOptions) *Load {
 		r := &follower{l: l, home: i, has: map[string]map[int]bool{}, o: Options{
 			Flavour: Flavours[i%len(Flavours)], User: fmt.Sprint("reader", i), ClientID: "r", Keep: true, Manual: true, Hears: o.Hears,
 		}}
-		c := Dial(t, l.node(i), r.o)
+		c := DialSoon(t, l.node(i), r.o)
 		c.Subscribe("chat/rooms/" + o.Room + "/msg/#")
 		c.Cut()
 		l.readers = append(l.readers, r)
