@@ -284,10 +284,11 @@ func benchmarkDelivery(b *testing.B, live bool, version, qos byte, count int) {
 			for _, cur := range room.cursors {
 				cur.client.window.base = cur.client.window.top
 				if !live {
-					w.flush(cur.client)
+					w.gatherFlush(cur.client)
 					cur.client.touched = false
 				}
 			}
+			w.sendGathered()
 			w.touched = w.touched[:0]
 		}
 	})

@@ -77,6 +77,9 @@ func (w *worker) encode(dst []byte, k storage.RoomKey, e *storage.Entry, version
 // sliceReaders is how many cursors of a room are swept before others have their turn: half a millisecond of sends.
 const sliceReaders = 64
 
+// sweptTogether is how many rooms' slices are swept before what was gathered goes.
+const sweptTogether = 32
+
 // begin starts to sweep a room if there is something new in it. What comes while it is swept goes out with the next sweep.
 func (w *worker) begin(r *room) {
 	if !r.sweeping && w.renew(r) {
@@ -98,7 +101,10 @@ func (w *worker) renew(r *room) bool {
 // sweep gives every room that is being swept a slice, in turn: a room of thousands does not keep small ones waiting.
 func (w *worker) sweep() {
 	left := w.sweeping[:0]
-	for _, r := range w.sweeping {
+	for i, r := range w.sweeping {
+		if i%sweptTogether == sweptTogether-1 {
+			w.sendGathered() // the first of them have waited for long enough
+		}
 		w.slice(r)
 		if r.at < len(r.cursors) || len(r.cursors) > 0 && w.renew(r) {
 			left = append(left, r)

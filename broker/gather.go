@@ -5,12 +5,12 @@ import "github.com/madang-chat/madang/broker/transport"
 // gatheredMost bounds pieces that are gathered: what a call costs by itself is little beside what it takes to send more.
 const gatheredMost = 2 << 10
 
-// gathered are the pieces of a sweep that go to the kernel together, with one system call for up to 64 sockets, of one room
-// or of many. A client is in a sweep with a piece once, so that nothing overtakes what is gathered for it.
+// gathered are sends that go to the kernel together, with one system call for up to 32 sockets: the pieces of a sweep, of one
+// room or of many, and what was queued in a round. A client is in a sweep with a piece once, and nothing else is done for it
+// until that is sent, so that nothing overtakes it.
 type gathered struct {
 	batch   *transport.Batch // nil where there is no such call
 	clients []*client        // of the sends in it
-	short   func(i int)
 }
 
 // openGathered lets the workers send together, where the kernel lets them.
@@ -21,6 +21,9 @@ func (b *Broker) openGathered() {
 	for _, w := range b.workers {
 		if err := w.openGathered(); err != nil {
 			b.log.Info("each send is a system call of its own", "why", err)
+			for _, w := range b.workers {
+				w.closeGathered()
+			}
 			return
 		}
 	}
@@ -32,7 +35,7 @@ func (w *worker) openGathered() error {
 	if err != nil {
 		return err
 	}
-	w.gathered = gathered{batch: batch, short: func(i int) { w.account(w.gathered.clients[i]) }}
+	w.gathered.batch = batch
 	return nil
 }
 
@@ -47,7 +50,7 @@ func (w *worker) closeGathered() {
 // is to be sent alone.
 func (w *worker) gather(c *client, p *piece, own bool) bool {
 	g := &w.gathered
-	if g.batch == nil || len(p.bytes) > gatheredMost {
+	if g.batch == nil || len(p.bytes) > gatheredMost || !g.batch.Takes(c.conn) {
 		return false
 	}
 	held := p.held
@@ -61,17 +64,37 @@ func (w *worker) gather(c *client, p *piece, own bool) bool {
 		}
 	}
 	g.batch.Add(c.conn, held)
+	w.gatheredFor(c)
+	return true
+}
+
+// gatherFlush is flush with others, at the end of a round.
+func (w *worker) gatherFlush(c *client) {
+	if g := &w.gathered; g.batch == nil || !g.batch.Takes(c.conn) {
+		w.flush(c)
+		return
+	}
+	w.gathered.batch.AddFlush(c.conn)
+	w.gatheredFor(c)
+}
+
+func (w *worker) gatheredFor(c *client) {
+	g := &w.gathered
 	if g.clients = append(g.clients, c); g.batch.Full() {
 		w.sendGathered()
 	}
-	return true
 }
 
 // sendGathered sends what was gathered.
 func (w *worker) sendGathered() {
-	if g := &w.gathered; g.batch != nil {
-		w.b.stats.together.Add(uint64(g.batch.Send(g.short)))
-		clear(g.clients)
-		g.clients = g.clients[:0]
+	g := &w.gathered
+	if g.batch == nil {
+		return
 	}
+	w.b.stats.together.Add(uint64(g.batch.Send()))
+	for _, c := range g.clients {
+		w.account(c)
+	}
+	clear(g.clients)
+	g.clients = g.clients[:0]
 }

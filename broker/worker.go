@@ -263,9 +263,10 @@ func (w *worker) round() {
 		c.touched = false
 		w.touched[i] = nil
 		if !c.gone {
-			w.flush(c)
+			w.gatherFlush(c)
 		}
 	}
+	w.sendGathered()
 	w.touched = w.touched[:0]
 	if len(w.sweeping) > 0 || len(w.waiting) > 0 || w.inspected < len(w.clients) {
 		w.poke() // the rest of them, after what has come meanwhile

@@ -73,9 +73,8 @@ func TestBatchKeepsTheOrder(t *testing.T) {
 			if !ok {
 				t.Fatal("no room in an empty batch")
 			}
-			var in []*reading
 			for i, r := range all {
-				switch rng.IntN(8) {
+				switch rng.IntN(9) {
 				case 0:
 					own := publish(rng.IntN(300), byte('A'+i))
 					if !r.c.Queue(own, false) {
@@ -94,19 +93,21 @@ func TestBatchKeepsTheOrder(t *testing.T) {
 					}
 					h.Bytes()[3] = '!' // its own, up to the first Add
 					b.Add(r.c, h)
-					in = append(in, r)
 					r.given(h.Bytes())
+				case 3:
+					for range rng.IntN(4) { // more than one chunk, one, or nothing new
+						if !r.c.Queue(piece, rng.IntN(2) == 0) {
+							t.Fatal("Queue refused")
+						}
+						r.given(piece)
+					}
+					b.AddFlush(r.c)
 				default:
 					b.Add(r.c, held)
-					in = append(in, r)
 					r.given(held.Bytes())
 				}
 			}
-			together += b.Send(func(i int) {
-				if c := in[i].c; !c.parkedOnce() {
-					t.Error("told to have gone out in part, and has not")
-				}
-			})
+			together += b.Send()
 			if b.Holds(held) {
 				t.Fatal("held after Send")
 			}
@@ -129,13 +130,6 @@ func TestBatchKeepsTheOrder(t *testing.T) {
 	})
 }
 
-// parkedOnce reports whether the socket was full once.
-func (c *Conn) parkedOnce() bool {
-	c.wmu.Lock()
-	defer c.wmu.Unlock()
-	return c.parkDone != nil
-}
-
 // Connections that end while they are in a batch take nothing from the others, and one whose queue cannot take the piece
 // is closed, as it would miss it.
 func TestBatchWithThoseWhoLeave(t *testing.T) {
@@ -156,8 +150,7 @@ func TestBatchWithThoseWhoLeave(t *testing.T) {
 		if !all[2].c.Queue(publish(99_000, 'q'), false) {
 			t.Fatal("Queue refused")
 		}
-		var short []int
-		b.Send(func(i int) { short = append(short, i) })
+		b.Send()
 		for i, r := range all {
 			if gone := r.c.closed() || !r.c.open.Load(); gone != (i < 3) {
 				t.Errorf("client %d has gone: %v", i, gone)
@@ -184,27 +177,87 @@ func TestBatchRefusedByTheKernel(t *testing.T) {
 		all = append(all, s.reading(t))
 	}
 	fd := b.ring.fd
-	for round, fd := range []int{fd, -1, fd} {
-		b.ring.fd = fd
-		held, _ := b.Hold(publish(100+round, 'x'))
-		for _, r := range all {
-			b.Add(r.c, held)
+	for _, round := range []struct {
+		name string
+		fd   int
+		op   uint8
+		want int
+	}{
+		{"taken", fd, ringOpSend, len(all)},
+		{"the call fails", -1, ringOpSend, 0},
+		{"each fails", fd, 250, len(all)},
+		{"taken again", fd, ringOpSend, len(all)},
+	} {
+		b.ring.fd, b.ring.op = round.fd, round.op
+		held, _ := b.Hold(publish(100, 'x'))
+		for i, r := range all {
+			if i%2 == 0 {
+				b.Add(r.c, held)
+			} else {
+				r.c.Queue(held.Bytes(), false)
+				b.AddFlush(r.c)
+			}
 			r.given(held.Bytes())
 		}
-		want := len(all)
-		if fd < 0 {
-			want = 0
+		if got := b.Send(); got != round.want {
+			t.Errorf("%s: %d went together, want %d", round.name, got, round.want)
 		}
-		if got := b.Send(func(int) { t.Error("short") }); got != want {
-			t.Errorf("%d went together in round %d, want %d", got, round, want)
+		for i, r := range all {
+			if r.c.closed() || r.c.Queued() > 0 {
+				t.Errorf("%s: client %d was closed or has something left", round.name, i)
+			}
 		}
 	}
+	b.ring.op = 250
+	if err := b.ring.probe(); err == nil {
+		t.Error("a ring that cannot send is taken for one that can")
+	}
+	b.ring.fd = -1
+	if err := b.ring.probe(); err == nil {
+		t.Error("a ring that cannot be called is taken for one that can")
+	}
+	b.ring.fd, b.ring.op = fd, ringOpSend
 	for i, r := range all {
 		r.c.CloseAfterFlush(lingerTest)
 		if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
 			t.Errorf("client %d did not get all", i)
 		}
 	}
+}
+
+// One connection twice, and one that somebody else is sending to, take the usual way and keep their order.
+func TestBatchWithOneTwice(t *testing.T) {
+	b := newTestBatch(t)
+	s := serve(t, "tcp", options{}, nil)
+	var all []*reading
+	for range 6 {
+		all = append(all, s.reading(t))
+	}
+	for _, fill := range []byte{'a', 'b'} {
+		held, _ := b.Hold(publish(100, fill))
+		for _, r := range all {
+			b.Add(r.c, held)
+			r.given(held.Bytes())
+		}
+	}
+	busy := all[3].c
+	busy.wmu.Lock()
+	sent := make(chan struct{})
+	go func() { defer close(sent); b.Send() }()
+	until(t, "all others have theirs", func() bool { return all[5].c.wmu.TryLock() && unlock(all[5].c) })
+	busy.wmu.Unlock()
+	<-sent
+	for i, r := range all {
+		r.c.CloseAfterFlush(lingerTest)
+		if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
+			t.Errorf("client %d did not get all, in order", i)
+		}
+	}
+}
+
+func unlock(c *Conn) bool {
+	c.wmu.Unlock()
+	return true
 }
 
 // Pieces are held until there is no room for them, and no longer than to the next Send.
@@ -220,12 +273,56 @@ func TestBatchHolds(t *testing.T) {
 		}
 		n++
 	}
-	if n != 2 {
+	if n != batchBytes/(60<<10) {
 		t.Errorf("%d pieces of 60 KiB are held", n)
 	}
-	b.Send(nil)
+	b.Send()
 	if _, ok := b.Hold(make([]byte, 60<<10)); !ok {
 		t.Error("nothing is held after Send")
+	}
+}
+
+// Neither a piece nor what is queued takes memory from the heap on its way.
+func TestBatchDoesNotAllocate(t *testing.T) {
+	for _, transport := range []string{"tcp", "ws"} {
+		t.Run(transport, func(t *testing.T) {
+			b := newTestBatch(t)
+			s := serve(t, transport, options{}, nil)
+			packet := publish(200, 'x')
+			var conns []*Conn
+			var clients []*client
+			for range 8 {
+				clients = append(clients, s.dial(t, nil))
+				conns = append(conns, s.conn(t))
+			}
+			size := len(packet)
+			if transport == "ws" {
+				size += len(appendFrameHeader(nil, opBinary, size))
+			}
+			buf := make([]byte, size)
+			got := testing.AllocsPerRun(200, func() {
+				held, _ := b.Hold(packet)
+				for i, c := range conns {
+					if i%2 == 0 {
+						b.Add(c, held)
+						continue
+					}
+					c.Queue(packet, false)
+					b.AddFlush(c)
+				}
+				if n := b.Send(); n != len(conns) {
+					t.Fatalf("%d went together", n)
+				}
+				for _, cl := range clients {
+					if _, err := io.ReadFull(cl.Conn, buf); err != nil || !bytes.HasSuffix(buf, packet) {
+						t.Fatal("the packet did not arrive", err)
+					}
+				}
+			})
+			if got >= 1 && !raceEnabled {
+				t.Fatalf("%v allocations for 8 sends", got)
+			}
+		})
 	}
 }
 
@@ -261,7 +358,7 @@ func cpuOf(b *testing.B, f func()) {
 func BenchmarkBatch(b *testing.B) {
 	packet := publish(270, 'x')
 	for _, transport := range []string{"tcp", "ws"} {
-		for _, n := range []int{4, 10, 64} {
+		for _, n := range []int{4, 10, 32} {
 			b.Run(transport+"/together="+strconv.Itoa(n), func(b *testing.B) {
 				batch, conns, writable := newTestBatch(b), make([]*Conn, n), make([]chan struct{}, n)
 				for i := range conns {
@@ -273,7 +370,12 @@ func BenchmarkBatch(b *testing.B) {
 						for _, c := range conns {
 							batch.Add(c, held)
 						}
-						batch.Send(func(i int) { <-writable[i] })
+						batch.Send()
+						for i, c := range conns {
+							for c.Queued() > 0 {
+								<-writable[i]
+							}
+						}
 					}
 				})
 			})

@@ -133,6 +133,40 @@ func (c *Conn) flush(want bool) (bool, error) {
 	}
 }
 
+// single moves what is queued to wire, as flush does, and returns it where it is one piece of memory, else nil: then flush
+// is the way. The caller holds wmu.
+func (c *Conn) single() []byte {
+	if c.parked || c.gone {
+		return nil
+	}
+	if c.wire.head == nil {
+		if more, err := c.fill(); err != nil || !more {
+			return nil // flush finds it too
+		}
+	}
+	if c.wire.head.next != nil {
+		return nil
+	}
+	return c.wire.head.b
+}
+
+// took is what flush goes on with when the socket took n bytes of single, or why it took none.
+func (c *Conn) took(n int, errno syscall.Errno) (bool, error) {
+	if errno != 0 && errno != syscall.EAGAIN {
+		c.abandon()
+		return false, c.sendError(errno)
+	}
+	whole := n == len(c.wire.head.b)
+	c.wire.advance(n)
+	c.queued.Add(-int64(n))
+	c.note(n > 0)
+	if whole {
+		return c.flush(true)
+	}
+	c.startPark(true)
+	return false, nil
+}
+
 // startPark leaves wire to a goroutine. The caller holds wmu, and nothing is parked.
 func (c *Conn) startPark(want bool) {
 	c.want = want
@@ -358,13 +392,18 @@ func (c *Conn) sendOnce(fd uintptr) bool {
 			break // full; asking again would only be told so
 		}
 	}
+	c.note(progress)
+	return progress || !c.waiting || c.wire.head == nil
+}
+
+// note keeps since when the socket takes nothing, after it took something of wire or nothing.
+func (c *Conn) note(progress bool) {
 	switch {
 	case c.wire.head == nil:
 		c.stalled.Store(0)
 	case progress || c.stalled.Load() == 0:
 		c.stalled.Store(max(int64(clock.Since(base)), 1))
 	}
-	return progress || !c.waiting || c.wire.head == nil
 }
 
 // abandon drops wire after an error and closes the connection. The caller holds wmu and nobody is parked.

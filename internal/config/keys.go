@@ -87,7 +87,7 @@ var table = func() []*Key {
 		},
 		{
 			Name: "node.io_uring", Default: "true", field: func(c *Config) any { return &c.Node.IOUring },
-			Doc: "Where the kernel lets it (Linux 5.17), what goes to many clients at once takes one system call for up to 64 of them.",
+			Doc: "Where the kernel lets it (Linux 5.17), what goes to many clients at once takes one system call for up to 32 of them.",
 		},
 	}
 	keys = append(keys, listenerKeys("mqtt", "127.0.0.1:1883", "MQTT over TCP",
