@@ -284,11 +284,11 @@ func benchmarkDelivery(b *testing.B, live bool, version, qos byte, count int) {
 			for _, cur := range room.cursors {
 				cur.client.window.base = cur.client.window.top
 				if !live {
-					w.gatherFlush(cur.client)
+					w.flushTogether(cur.client)
 					cur.client.touched = false
 				}
 			}
-			w.sendGathered()
+			w.sendTogether()
 			w.touched = w.touched[:0]
 		}
 	})
@@ -308,7 +308,7 @@ func (w *worker) sweepEntries(r *room, entries []*storage.Entry, live bool) {
 		}
 		cur.next = head + 1
 	}
-	w.sendGathered()
+	w.sendTogether()
 }
 
 // BenchmarkIdleConnection reports what a connection with one subscription costs the heap, and with its goroutine's stack.

@@ -58,7 +58,7 @@ type Broker struct {
 	sessions  map[storage.SessionID]*client // the one live connection of each device; guests are not in it
 	clients   map[*client]struct{}          // all live connections
 	users     clientsOf                     // those of users
-	unsettled map[*client]uint64            // those that no worker answers for: they take their session, or leave (places.go)
+	unsettled map[*client]uint64            // those that no worker answers for, with an epoch below theirs: they take their session, or leave (places.go)
 	draining  context.CancelFunc            // ends what sends clients elsewhere; nil = they may come
 	stopping  bool                          // no new connections
 	stopped   bool                          // nothing is started any more
@@ -109,7 +109,7 @@ func New(cfg Config) *Broker {
 
 // Start runs the broker's goroutines. Connections may be served from here on.
 func (b *Broker) Start() {
-	b.openGathered()
+	b.openTogether()
 	for _, w := range b.workers {
 		b.running.Go(w.run)
 	}

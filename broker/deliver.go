@@ -77,7 +77,7 @@ func (w *worker) encode(dst []byte, k storage.RoomKey, e *storage.Entry, version
 // sliceReaders is how many cursors of a room are swept before others have their turn: half a millisecond of sends.
 const sliceReaders = 64
 
-// sweptTogether is how many rooms' slices are swept before what was gathered goes.
+// sweptTogether is how many rooms' slices are swept before what was added to a batch goes.
 const sweptTogether = 32
 
 // begin starts to sweep a room if there is something new in it. What comes while it is swept goes out with the next sweep.
@@ -103,7 +103,7 @@ func (w *worker) sweep() {
 	left := w.sweeping[:0]
 	for i, r := range w.sweeping {
 		if i%sweptTogether == sweptTogether-1 {
-			w.sendGathered() // the first of them have waited for long enough
+			w.sendTogether() // the first of them have waited for long enough
 		}
 		w.slice(r)
 		if r.at < len(r.cursors) || len(r.cursors) > 0 && w.renew(r) {
@@ -112,7 +112,7 @@ func (w *worker) sweep() {
 			r.sweeping = false
 		}
 	}
-	w.sendGathered()
+	w.sendTogether()
 	clear(w.sweeping[len(left):])
 	w.sweeping = left
 }

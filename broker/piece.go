@@ -81,7 +81,7 @@ func (w *worker) sendPiece(cur *cursor) bool {
 		}
 	}
 	w.delivered += uint64(p.count)
-	if !w.gather(c, p, cur.qos > 0) {
+	if !w.pieceTogether(c, p, cur.qos > 0) {
 		if done, _ := c.conn.Send(p.bytes); !done { // a connection that has ended is the reader's to clear away
 			w.account(c)
 		}

@@ -20,7 +20,11 @@ import (
 type place struct{ pos, epoch uint64 }
 
 // beginTake notes that c is about to take its session. Its epoch will be above what the store has given so far.
-func (b *Broker) beginTake(c *client) { b.unsettle(c, b.cfg.Store.Epoch()) }
+func (b *Broker) beginTake(c *client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unsettled[c] = b.cfg.Store.Epoch()
+}
 
 // beginLeave notes that c is about to leave its worker. It ends when the Release is proposed, or never will be: what is
 // proposed from then on comes after it.
@@ -30,13 +34,6 @@ func (b *Broker) beginLeave(c *client) {
 	if c.stored {
 		b.unsettled[c] = c.epoch - 1
 	}
-}
-
-// unsettle notes that no worker answers for the session of c, until settle; its epoch is above the given one.
-func (b *Broker) unsettle(c *client, above uint64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.unsettled[c] = above
 }
 
 // settle is called when c has been handed to its worker, or has left it.

@@ -50,7 +50,7 @@ type worker struct {
 	user        []byte
 	frames      frameCache
 	pieces      pieces
-	gathered    gathered
+	together    together
 
 	waiting   []*client // to be served, longest first
 	inspected int       // clients looked at since the second began
@@ -227,7 +227,7 @@ func (w *worker) rejoin(c *client) {
 }
 
 func (w *worker) run() {
-	defer w.closeGathered()
+	defer w.closeTogether()
 	for {
 		select {
 		case <-w.wake:
@@ -263,10 +263,10 @@ func (w *worker) round() {
 		c.touched = false
 		w.touched[i] = nil
 		if !c.gone {
-			w.gatherFlush(c)
+			w.flushTogether(c)
 		}
 	}
-	w.sendGathered()
+	w.sendTogether()
 	w.touched = w.touched[:0]
 	if len(w.sweeping) > 0 || len(w.waiting) > 0 || w.inspected < len(w.clients) {
 		w.poke() // the rest of them, after what has come meanwhile

@@ -50,6 +50,26 @@ func (s *server) reading(t *testing.T) *reading {
 	return r
 }
 
+func (s *server) readings(t *testing.T, n int) (out []*reading) {
+	t.Helper()
+	for range n {
+		out = append(out, s.reading(t))
+	}
+	return out
+}
+
+// ends ends the connections once all has gone out, and looks whether each got what it was given.
+func ends(t *testing.T, all []*reading) {
+	t.Helper()
+	for i, r := range all {
+		until(t, "all is gone", func() bool { done, err := r.c.Flush(); return done || err != nil })
+		r.c.CloseAfterFlush(lingerTest)
+		if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
+			t.Errorf("client %d got other bytes than the %d it was given", i, r.size)
+		}
+	}
+}
+
 func (r *reading) given(b []byte) {
 	r.want.Write(b)
 	r.size += len(b)
@@ -62,10 +82,7 @@ func TestBatchKeepsTheOrder(t *testing.T) {
 		b := newTestBatch(t)
 		s := serve(t, transport, options{listener: ListenerConfig{QueueLimit: 8 << 20, SendBuffer: 64 << 10}}, nil)
 		rng := rand.New(rand.NewPCG(3, 4))
-		var all []*reading
-		for range 12 {
-			all = append(all, s.reading(t))
-		}
+		all := s.readings(t, 12)
 		together := 0
 		for range 400 {
 			piece := publish(rng.IntN(9000)+2, 'a'+byte(rng.IntN(26)))
@@ -120,13 +137,7 @@ func TestBatchKeepsTheOrder(t *testing.T) {
 		if plain := transport == "tcp" || transport == "ws"; plain != (together > 0) {
 			t.Errorf("%d sends shared a call", together)
 		}
-		for i, r := range all {
-			until(t, "all is gone", func() bool { done, err := r.c.Flush(); return done || err != nil })
-			r.c.CloseAfterFlush(lingerTest)
-			if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
-				t.Errorf("client %d got other bytes than the %d it was given", i, r.size)
-			}
-		}
+		ends(t, all)
 	})
 }
 
@@ -137,10 +148,7 @@ func TestBatchWithThoseWhoLeave(t *testing.T) {
 		b := newTestBatch(t)
 		s := serve(t, transport, options{listener: ListenerConfig{QueueLimit: 100_000, SendBuffer: 16 << 10}}, nil)
 		piece := publish(2000, 'x')
-		var all []*reading
-		for range 10 {
-			all = append(all, s.reading(t))
-		}
+		all := s.readings(t, 10)
 		held, _ := b.Hold(piece)
 		for _, r := range all {
 			b.Add(r.c, held)
@@ -155,16 +163,11 @@ func TestBatchWithThoseWhoLeave(t *testing.T) {
 			if gone := r.c.closed() || !r.c.open.Load(); gone != (i < 3) {
 				t.Errorf("client %d has gone: %v", i, gone)
 			}
-			if i < 3 {
-				continue
-			}
-			r.given(piece)
-			until(t, "all is gone", func() bool { done, err := r.c.Flush(); return done || err != nil })
-			r.c.CloseAfterFlush(lingerTest)
-			if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
-				t.Errorf("client %d did not get the piece", i)
+			if i >= 3 {
+				r.given(piece)
 			}
 		}
+		ends(t, all[3:])
 	})
 }
 
@@ -172,10 +175,7 @@ func TestBatchWithThoseWhoLeave(t *testing.T) {
 func TestBatchRefusedByTheKernel(t *testing.T) {
 	b := newTestBatch(t)
 	s := serve(t, "tcp", options{}, nil)
-	var all []*reading
-	for range 6 {
-		all = append(all, s.reading(t))
-	}
+	all := s.readings(t, 6)
 	fd := b.ring.fd
 	for _, round := range []struct {
 		name string
@@ -217,22 +217,14 @@ func TestBatchRefusedByTheKernel(t *testing.T) {
 		t.Error("a ring that cannot be called is taken for one that can")
 	}
 	b.ring.fd, b.ring.op = fd, ringOpSend
-	for i, r := range all {
-		r.c.CloseAfterFlush(lingerTest)
-		if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
-			t.Errorf("client %d did not get all", i)
-		}
-	}
+	ends(t, all)
 }
 
 // One connection twice, and one that somebody else is sending to, take the usual way and keep their order.
 func TestBatchWithOneTwice(t *testing.T) {
 	b := newTestBatch(t)
 	s := serve(t, "tcp", options{}, nil)
-	var all []*reading
-	for range 6 {
-		all = append(all, s.reading(t))
-	}
+	all := s.readings(t, 6)
 	for _, fill := range []byte{'a', 'b'} {
 		held, _ := b.Hold(publish(100, fill))
 		for _, r := range all {
@@ -247,12 +239,7 @@ func TestBatchWithOneTwice(t *testing.T) {
 	until(t, "all others have theirs", func() bool { return all[5].c.wmu.TryLock() && unlock(all[5].c) })
 	busy.wmu.Unlock()
 	<-sent
-	for i, r := range all {
-		r.c.CloseAfterFlush(lingerTest)
-		if got := <-r.sum; !bytes.Equal(got, r.want.Sum(nil)) {
-			t.Errorf("client %d did not get all, in order", i)
-		}
-	}
+	ends(t, all)
 }
 
 func unlock(c *Conn) bool {

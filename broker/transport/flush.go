@@ -97,7 +97,7 @@ func (c *Conn) sentDirect(header, b []byte, n int, errno syscall.Errno) (bool, e
 	}
 	c.wire.add(b[n-len(header):], false)
 	c.queued.Add(int64(c.wire.n))
-	c.stalled.Store(max(int64(clock.Since(base)), 1))
+	c.note(true)
 	c.startPark(true)
 	return false, nil
 }

@@ -70,15 +70,14 @@ type ring struct {
 	entries []ringEntry
 	results []ringResult
 
-	subHead, subTail *uint32
-	comHead, comTail *uint32
-	mask, comMask    uint32
-	next             uint32 // tail that the kernel has not been told of
-	op               uint8  // of what is added
+	subTail, comHead, comTail *uint32
+	mask, comMask             uint32
+	next                      uint32 // tail that the kernel has not been told of
+	op                        uint8  // of what is added
 }
 
 // newRing makes a ring of a power of two of entries. It fails where the kernel has none, is older than Linux 5.17, or
-// keeps it from processes like this one, as containers often do.
+// keeps it from processes like this one, as containers often do. Its descriptor is close-on-exec.
 func newRing(size int) (*ring, error) {
 	var p ringParams
 	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, uintptr(size), uintptr(unsafe.Pointer(&p)), 0)
@@ -86,7 +85,6 @@ func newRing(size int) (*ring, error) {
 		return nil, os.NewSyscallError("io_uring_setup", errno)
 	}
 	r := &ring{fd: int(fd), op: ringOpSend}
-	unix.CloseOnExec(r.fd)
 	if need := uint32(ringSingleMapping | ringSkipsSuccess); p.features&need != need {
 		_ = unix.Close(r.fd)
 		return nil, errors.New("io_uring of a Linux before 5.17")
@@ -108,7 +106,7 @@ func (r *ring) mapAll(p *ringParams) (err error) {
 		return err
 	}
 	at := func(offset uint32) *uint32 { return (*uint32)(unsafe.Pointer(&r.queues[offset])) }
-	r.subHead, r.subTail, r.mask = at(p.sub.head), at(p.sub.tail), *at(p.sub.mask)
+	r.subTail, r.mask = at(p.sub.tail), *at(p.sub.mask)
 	r.comHead, r.comTail, r.comMask = at(p.com.head), at(p.com.tail), *at(p.com.mask)
 	r.entries = unsafe.Slice((*ringEntry)(unsafe.Pointer(&r.mapped[0])), p.submissions)
 	r.results = unsafe.Slice((*ringResult)(unsafe.Pointer(&r.queues[p.com.entriesAt])), p.completions)
@@ -120,7 +118,8 @@ func (r *ring) mapAll(p *ringParams) (err error) {
 	return nil
 }
 
-// add queues a send of b to the descriptor. b stays as it is, and is kept alive by the caller, until submit has returned.
+// add queues a send of b to the descriptor. b is on the heap, since stacks move, stays as it is, and is kept alive by the
+// caller, until submit has returned.
 // No more than the ring has entries may be queued.
 func (r *ring) add(fd uintptr, b []byte, user uint64) {
 	e := &r.entries[r.next&r.mask]
@@ -154,6 +153,9 @@ func (r *ring) submit(each func(user uint64, n int, errno syscall.Errno)) (left 
 	return left, errno
 }
 
+// probeByte is what probe sends.
+var probeByte = []byte{1}
+
 // probe sends a byte to itself: a sandbox may let a ring be made and refuse what it is for.
 func (r *ring) probe() error {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -162,7 +164,7 @@ func (r *ring) probe() error {
 	}
 	defer func() { _, _ = unix.Close(pair[0]), unix.Close(pair[1]) }()
 	err = errors.New("io_uring did nothing")
-	r.add(uintptr(pair[0]), []byte{1}, 0)
+	r.add(uintptr(pair[0]), probeByte, 0)
 	if _, errno := r.submit(func(_ uint64, n int, errno syscall.Errno) {
 		if err = nil; n != 1 {
 			err = os.NewSyscallError("send by io_uring", errno)
